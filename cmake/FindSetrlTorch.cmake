@@ -1,0 +1,28 @@
+# LibTorch from the `torch` wheel or any LibTorch folder, without find_package(Torch), which asks for a CUDA toolkit.
+# Input:  SETRL_TORCH (cache or environment): the folder that holds include/ and lib/libtorch_cpu.so.
+# Output: target setrl::torch.
+set(SETRL_TORCH "$ENV{SETRL_TORCH}" CACHE PATH "Folder of LibTorch (holds include/ and lib/)")
+if(NOT SETRL_TORCH)
+  file(GLOB setrl_torch_candidates "${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
+  if(setrl_torch_candidates)
+    list(GET setrl_torch_candidates 0 SETRL_TORCH)
+  endif()
+endif()
+find_library(SETRL_TORCH_CPU torch_cpu PATHS "${SETRL_TORCH}/lib" NO_DEFAULT_PATH)
+find_library(SETRL_TORCH_C10 c10 PATHS "${SETRL_TORCH}/lib" NO_DEFAULT_PATH)
+find_path(SETRL_TORCH_INCLUDE ATen/ATen.h PATHS "${SETRL_TORCH}/include" NO_DEFAULT_PATH)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(
+  SetrlTorch
+  REQUIRED_VARS SETRL_TORCH_CPU SETRL_TORCH_C10 SETRL_TORCH_INCLUDE
+  REASON_FAILURE_MESSAGE "run launch/setup.sh, or set SETRL_TORCH to a folder with LibTorch 2.11")
+if(SetrlTorch_FOUND AND NOT TARGET setrl::torch)
+  get_filename_component(setrl_torch_lib_dir "${SETRL_TORCH_CPU}" DIRECTORY)
+  add_library(setrl_torch INTERFACE)
+  add_library(setrl::torch ALIAS setrl_torch)
+  target_include_directories(
+    setrl_torch SYSTEM INTERFACE "${SETRL_TORCH_INCLUDE}" "${SETRL_TORCH_INCLUDE}/torch/csrc/api/include")
+  target_link_libraries(
+    setrl_torch INTERFACE OpenMP::OpenMP_CXX "${SETRL_TORCH_CPU}" "${SETRL_TORCH_C10}" "-Wl,-rpath,${setrl_torch_lib_dir}"
+                          "-Wl,--allow-shlib-undefined")
+endif()

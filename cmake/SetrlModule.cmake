@@ -1,0 +1,27 @@
+# setrl_module(NAME [TORCH] [USES module...] [LINK external...])
+# One static library a module, named setrl_NAME, from every .cpp in its folder. USES is the list of allowed module
+# dependencies (base is implied); tests/house/dependencies_check.py compares it with the #include lines.
+# TORCH adds LibTorch and the shared precompiled header.
+function(setrl_module name)
+  cmake_parse_arguments(arg "TORCH" "" "USES;LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
+  add_library(setrl_${name} STATIC ${sources})
+  target_include_directories(setrl_${name} PUBLIC "${PROJECT_SOURCE_DIR}/src")
+  target_link_libraries(setrl_${name} PRIVATE setrl_warnings)
+  if(NOT name STREQUAL "base")
+    target_link_libraries(setrl_${name} PUBLIC setrl_base)
+  endif()
+  foreach(module IN LISTS arg_USES)
+    target_link_libraries(setrl_${name} PUBLIC setrl_${module})
+  endforeach()
+  target_link_libraries(setrl_${name} PUBLIC ${arg_LINK})
+  if(arg_TORCH)
+    setrl_use_torch(setrl_${name})
+  endif()
+endfunction()
+
+# LibTorch and its precompiled header (made once, in setrl_torch_pch) for a target.
+function(setrl_use_torch target)
+  target_link_libraries(${target} PUBLIC setrl::torch)
+  target_precompile_headers(${target} REUSE_FROM setrl_torch_pch)
+endfunction()

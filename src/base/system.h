@@ -1,0 +1,18 @@
+// Facts about the machine and this process.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace setrl {
+
+std::string cpu_name();   // "model name" of /proc/cpuinfo, or "unknown"
+bool cpu_has_bfloat16();  // AVX512-bf16 or AMX-bf16 instructions
+bool cpu_has_avx2();
+bool cpu_has_avx512();                  // F, BW, DQ and VL
+int available_cores();                  // cores this process may run on (affinity mask)
+std::int64_t peak_rss_bytes();          // high-water mark of resident memory
+std::int64_t available_memory_bytes();  // MemAvailable
+std::string host_name();
+
+}  // namespace setrl

@@ -1,0 +1,68 @@
+// One interface for all communication, with generic verbs only. Implementations: LocalCommunicator (one rank) and
+// MpiCommunicator; NCCL has its own. Every verb has a deadline (the communicator's), after which it throws BugError
+// naming the operation and the ranks that are missing. All sizes are 64-bit. One thread at a time may call a
+// communicator.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace setrl::comm {
+
+enum class Reduction { sum, max, min };
+
+// A point-to-point message as it arrived.
+struct Envelope {
+  int source = -1;
+  int tag = 0;
+  std::vector<std::uint8_t> bytes;
+};
+
+constexpr int kAnySource = -1;
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual const std::string& name() const = 0;
+
+  virtual void barrier() = 0;
+  virtual void broadcast(void* data, std::size_t bytes, int root) = 0;
+
+  // In place; the result is the same on every rank, and the same for every run with this number of ranks
+  // (fixed order of summation: rank 0, 1, 2, ...).
+  virtual void all_reduce(float* data, std::size_t count, Reduction reduction) = 0;
+  virtual void all_reduce(double* data, std::size_t count, Reduction reduction) = 0;
+
+  // `in` holds bytes_per_rank bytes; `out` holds size() * bytes_per_rank, ordered by rank. `in` may lie inside `out` at
+  // this rank's place.
+  virtual void all_gather(const void* in, std::size_t bytes_per_rank, void* out) = 0;
+
+  // `in` holds size() * count_per_rank floats; `out` gets this rank's part of the sum. Fixed order of summation.
+  virtual void reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) = 0;
+
+  // Buffered: returns without waiting for the receiver. A rank may send to itself.
+  virtual void send(int destination, int tag, std::vector<std::uint8_t> bytes) = 0;
+  // Waits with back-off (an idle rank costs no CPU). `source` may be kAnySource.
+  virtual Envelope receive(int source, int tag) = 0;
+  // Like receive, but returns nothing where no message is there.
+  virtual std::optional<Envelope> try_receive(int source, int tag) = 0;
+
+  // Ranks with the same colour form a communicator, ordered by rank here. Colour < 0: none (null is returned).
+  virtual std::unique_ptr<Communicator> split(int colour, const std::string& name) = 0;
+};
+
+// Gathers byte strings of different lengths from all ranks, ordered by rank. Built on the verbs above.
+std::vector<std::vector<std::uint8_t>> all_gather_bytes(Communicator& communicator,
+                                                        const std::vector<std::uint8_t>& mine);
+
+// The communicator of a single rank: every verb is a copy or nothing; send to self is a queue.
+std::unique_ptr<Communicator> make_local_communicator(const std::string& name);
+
+}  // namespace setrl::comm

@@ -1,0 +1,33 @@
+// Owns MPI_Init/MPI_Finalize. Made once in main; outlives every communicator. Not under mpirun it is a world of one
+// rank.
+#pragma once
+
+#include <memory>
+
+#include "comm/communicator.h"
+
+namespace setrl::comm {
+
+class MpiRuntime {
+ public:
+  // Initialises MPI with MPI_THREAD_SERIALIZED, sets MPI_ERRORS_RETURN before anything else. `deadline_s`: the longest
+  // wait of every verb, <= 0 for none.
+  MpiRuntime(int* argc, char*** argv, double deadline_s);
+  // Finalises, unless an exception is unwinding: then it leaves MPI alone (the caller aborts).
+  ~MpiRuntime();
+  MpiRuntime(const MpiRuntime&) = delete;
+  MpiRuntime& operator=(const MpiRuntime&) = delete;
+
+  Communicator& world();
+
+  // Ends the whole job with this exit code. Never returns.
+  [[noreturn]] void abort(int exit_code);
+
+  void set_deadline(double seconds);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace setrl::comm

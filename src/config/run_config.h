@@ -1,0 +1,163 @@
+// The frozen configuration of a run. Defaults here are the defaults of the options; names are `section.key` on the
+// command line; option_table.cpp binds every field to its option (type, range, unit, help).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace setrl {
+
+struct RunSection {
+  std::string dir = "runs/default";
+  std::string resume = "never";  // auto | never | PATH of a checkpoint
+  std::uint64_t seed = 43;
+  std::int64_t steps = 60;
+  int threads = 0;  // compute threads a rank, 0 = share of the host's cores
+  std::string log_level = "info";
+  double deadline_s = 1800;  // longest wait for another rank
+};
+
+struct ModelSection {
+  std::string path = "models/SmolLM2-135M-Instruct.Q4_1.gguf";  // HF folder, .gguf file, or "random"
+  std::string dtype = "auto";                                   // compute dtype: auto | float32 | bfloat16 | float16
+  std::string chat_template = "auto";                           // auto | chatml | qwen | llama3
+  // Used where path = random: a Llama of this shape with a tokenizer made from the demo task's own texts.
+  std::int64_t random_hidden = 128;
+  std::int64_t random_layers = 4;
+  std::int64_t random_vocabulary = 1024;
+};
+
+struct TaskSection {
+  std::string name = "demo";  // ddxplus | hotpotqa | mbpp | demo | jsonl
+  std::string path;           // folder of the task's files
+  int k = 3;                  // answers a completion
+  int prompts_per_step = 8;
+  double min_probability = 0;  // DDXPlus: golds below this probability are dropped
+  bool true_pathology_only = false;
+  std::int64_t max_prompt_tokens = 3072;
+  bool list_options = false;  // name the possible answers in the prompt
+};
+
+struct RewardSection {
+  std::string kind = "rlcr";         // rlvr | rlcr
+  std::string preset = "paper";      // paper | released
+  std::string correctness = "auto";  // auto (of the preset) | sum | mean | any
+  double format_weight = 0.5;
+  double correct_weight = 0.5;
+  double calibration_weight = 0.5;
+  double count_weight = 0;              // weight of -(sum q - sum y)^2 / K^2
+  std::string confidence_sum = "auto";  // auto (of the preset) | free | at_most_one
+  bool abstention = false;              // allow the answer "none"
+  double wrong_penalty = 0;             // cost of a wrong answer where abstention is allowed
+  double length_weight = 0;             // overlong penalty at the length limit
+  double length_soft = 0.8;             // fraction of rollout.max_new_tokens where the overlong penalty starts
+};
+
+struct RolloutSection {
+  int group_size = 8;
+  int max_new_tokens = 256;
+  double temperature = 0.7;
+  int top_k = 0;  // 0 = off
+  double top_p = 1.0;
+  double min_p = 0.0;
+  int max_batch = 64;  // sequences decoded together
+  int max_staleness = 0;
+};
+
+struct LearnSection {
+  double learning_rate = 1e-5;
+  std::string schedule = "linear";  // linear | cosine | constant
+  double warmup_fraction = 0.05;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
+  double grad_clip = 1.0;
+  std::string advantage = "mean";   // mean | mean_std | maxrl
+  std::string loss = "token_mean";  // token_mean | sequence_mean | fixed_length
+  std::string ratio = "token";      // token | sequence | cispo
+  double clip_low = 0.2, clip_high = 0.2;
+  double kl_coefficient = 0;
+  std::string mismatch = "none";  // none | truncate | mask
+  double mismatch_cap = 2;
+  int updates_per_batch = 1;
+  bool mask_truncated = false;
+  bool drop_zero_variance = true;  // groups without signal take no part in the update
+  std::int64_t micro_batch_tokens = 4096;
+  std::string activation_checkpointing = "none";  // none | block
+  int max_skipped_steps = 5;                      // consecutive non-finite steps before the run stops
+  std::string replay;                             // run directory whose trajectories are trained on
+};
+
+struct SftSection {
+  std::int64_t cases = 480;
+  int batch = 8;
+  int epochs = 1;
+  double learning_rate = 2e-4;
+};
+
+struct EvalSection {
+  std::int64_t every = 0;  // steps between evaluations inside a run, 0 = off
+  std::int64_t problems = 64;
+  std::string split = "test";
+  int samples = 1;  // completions a problem
+  double temperature = 0.7;
+  int bootstrap = 2000;  // resamples for the 95 % intervals
+};
+
+struct StoreSection {
+  std::int64_t every = 10;  // steps between checkpoints, 0 = only at the end
+  int keep = 2;             // newest checkpoints kept
+  bool trajectories = true;
+};
+
+struct TopologySection {
+  // Ranks of each role. 0 = chosen: one process does everything; with more, one verifier and the rest split evenly.
+  int rollout = 0;
+  int verifier = 0;
+  int learner = 0;
+};
+
+struct BenchSection {
+  int batch = 32;
+  int prompts = 4;
+  int prompt = 256;
+  int new_tokens = 128;  // --bench.new
+  int group = 1;
+};
+
+// Options of the commands that look at files.
+struct InspectSection {
+  std::string path;
+  std::int64_t step = -1;
+  std::string problem;
+  double min_reward = -1e300;
+  double max_reward = 1e300;
+  int limit = 20;
+};
+
+struct AskSection {
+  std::string question;
+  int samples = 1;
+};
+
+struct ExportSection {
+  std::string output;             // folder to write
+  std::string dtype = "float32";  // float32 | bfloat16 | float16
+};
+
+struct RunConfig {
+  RunSection run;
+  ModelSection model;
+  TaskSection task;
+  RewardSection reward;
+  RolloutSection rollout;
+  LearnSection learn;
+  SftSection sft;
+  EvalSection eval;
+  StoreSection store;
+  TopologySection topology;
+  BenchSection bench;
+  InspectSection inspect;
+  AskSection ask;
+  ExportSection export_;  // section "export"
+};
+
+}  // namespace setrl

@@ -1,0 +1,62 @@
+// The sharded learner: FSDP units over a communicator, packed groups with shared prompts, chunked head and loss, AdamW.
+// Every member function is collective over the learners' communicator. One thread calls it.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "config/run_config.h"
+#include "model/model_spec.h"
+#include "model/weight_source.h"
+#include "records/tensor_view.h"
+#include "records/training_batch.h"
+
+namespace setrl::learn {
+
+// Means over all learners' tokens; equal on every rank.
+struct StepStats {
+  double loss = 0, grad_norm = 0, clip_fraction = 0, kl = 0, entropy = 0;
+  double logprob_gap_mean = 0, logprob_gap_max = 0;  // |rollout - learner|, natural log
+  double learning_rate = 0;
+  std::int64_t tokens = 0;        // completion tokens trained on, all ranks
+  std::int64_t total_tokens = 0;  // with prompts, each prompt once
+  bool skipped = false;           // loss or gradient was not finite
+};
+
+class Learner {
+ public:
+  // Reads its shards from `source`. Borrows `communicator`.
+  Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator);
+  ~Learner();
+
+  // One GRPO update (config.learn.*) from this rank's share. `total_steps` for the schedule.
+  StepStats reinforce(const TrainingBatch& batch, std::int64_t step, std::int64_t total_steps);
+
+  // One supervised update: mean negative log-likelihood of the sequences' tokens (config.sft.learning_rate).
+  StepStats imitate(const TrainingBatch& batch, std::int64_t step, std::int64_t total_steps);
+
+  // Log-probabilities of every sequence's tokens under the current weights at `temperature`; no gradient.
+  std::vector<std::vector<std::vector<float>>> logprobs(const TrainingBatch& batch, double temperature);
+
+  // Gathers unit after unit in the compute dtype and shows each parameter whole, on every rank, in table order.
+  void for_each_parameter(const std::function<void(const model::ParameterSpec&, const at::Tensor&)>& visit);
+
+  // This rank's slices of "parameters/NAME", "moment1/NAME", "moment2/NAME" (float32, writable) for the store, and the
+  // number of optimizer steps done (bias correction).
+  std::vector<TensorView> state();
+  std::int64_t optimizer_steps() const;
+  void set_optimizer_steps(std::int64_t steps);
+  void reset_optimizer();  // moments and step count to zero (between sft and reinforcement)
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace setrl::learn

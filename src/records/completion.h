@@ -1,0 +1,22 @@
+// What the policy wrote.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace setrl {
+
+enum class FinishReason : std::uint8_t { end_of_turn = 0, length = 1 };
+
+struct Completion {
+  std::string problem_id;
+  std::int32_t sample_index = 0;
+  std::vector<std::int32_t> tokens;  // [T] with the end-of-turn token where it was sampled
+  std::vector<float> logprobs;       // [T] natural log, under the tempered policy, before top-k and top-p
+  std::int64_t oldest_version = 0;   // policy versions that wrote the first and the last token
+  std::int64_t newest_version = 0;
+  FinishReason finish = FinishReason::length;
+};
+
+}  // namespace setrl

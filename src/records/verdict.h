@@ -1,0 +1,42 @@
+// What the verifier says of a completion.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace setrl {
+
+// The K answers of a completion, or the reason why the text does not parse.
+struct AnswerSet {
+  std::string think;                 // text of the think block
+  std::vector<std::string> answers;  // [K] raw text between the tags, trimmed
+  std::vector<double> confidences;   // [K] in [0, 1] (RLCR), empty where the format has none
+  std::string malformed_reason;      // empty where well formed
+
+  bool well_formed() const { return malformed_reason.empty(); }
+};
+
+enum class Outcome : std::uint8_t { graded = 0, bad_format = 1, infrastructure_failure = 2 };
+
+struct RewardTerm {
+  std::string name;  // "format", "correct", "calibration", "count", "abstention", ...
+  double value = 0;  // weighted: the terms sum to the total
+};
+
+struct Verdict {
+  Outcome outcome = Outcome::graded;
+  AnswerSet answers;
+  std::vector<std::uint8_t> correct;       // [K] 1 where the answer matches a gold that no earlier answer matched
+  std::vector<std::int32_t> matched_gold;  // [K] index into Problem::golds, -1 where none; also set for duplicates
+  std::vector<RewardTerm> terms;
+  double total = 0;
+
+  int correct_count() const {
+    int count = 0;
+    for (const auto value : correct) count += value;
+    return count;
+  }
+};
+
+}  // namespace setrl

@@ -1,0 +1,53 @@
+// Checkpoints in HDF5 (DESIGN "A run directory"): rank files, index.h5 with virtual datasets, checksums, atomic
+// publishing.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "records/tensor_view.h"
+
+namespace setrl::store {
+
+struct CheckpointInfo {
+  std::int64_t schema_version = 1;
+  std::int64_t step = 0;  // steps done
+  std::int64_t policy_version = 0;
+  std::int64_t optimizer_steps = 0;
+  std::string config;  // resolved .cfg text
+  std::string config_hash;
+  std::string model_config;                                // config.json text
+  std::string extra;                                       // JSON of the caller: best evaluation, sft done, ...
+  std::vector<std::pair<std::string, std::string>> files;  // tokenizer.json and the like: name, content
+};
+
+// Collective over the learners. Writes DIR/checkpoints/step-N.tmp/, fsyncs, verifies, renames, DONE, `latest`, then
+// prunes to `keep` newest. Returns the folder. Throws UserError where the disk is full or the folder is not writable;
+// older checkpoints stay untouched.
+std::string save_checkpoint(const std::string& run_dir, const CheckpointInfo& info,
+                            const std::vector<TensorView>& tensors, int keep, comm::Communicator& learners);
+
+// Folder of the newest whole checkpoint of a run directory, or "" where there is none. Broken ones are skipped with a
+// warning.
+std::string find_newest_checkpoint(const std::string& run_dir);
+
+// Not collective. Throws UserError naming the file and what is wrong with it.
+CheckpointInfo read_checkpoint_info(const std::string& folder);
+
+// Fills each view's slice from the checkpoint, whatever number of ranks wrote it; verifies checksums of what it reads.
+// A missing tensor or another shape is a UserError naming it.
+void load_checkpoint(const std::string& folder, const std::vector<TensorView>& tensors);
+
+// Elements [begin, end) of one flattened tensor ("parameters/NAME"), for export and inspect.
+void read_tensor(const std::string& folder, const std::string& name, std::int64_t begin, std::int64_t end, float* out);
+
+struct TensorEntry {
+  std::string name;
+  std::vector<std::int64_t> shape;
+};
+std::vector<TensorEntry> list_tensors(const std::string& folder);
+
+}  // namespace setrl::store

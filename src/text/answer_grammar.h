@@ -1,0 +1,35 @@
+// The answer-set grammar: what the prompt asks for, how a gold set is written, and the parser.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "records/verdict.h"
+
+namespace setrl::text {
+
+struct Grammar {
+  int k = 3;
+  bool confidences = true;  // RLCR
+  bool analysis = false;    // an <analysis> block is allowed after the think block or at the end
+  bool abstention = false;  // the answer "none" may repeat and does not count as a duplicate
+};
+
+// Parses a completion's text (without the end-of-turn token). `ended` says whether it ended with that token; a
+// truncated one is malformed. Never throws; a pure function. See REWARDS "Output grammar": one closed think block, then
+// exactly K answers numbered in order, each non-empty and distinct after normalisation, a finite decimal in [0,1] for
+// each confidence, nothing else but white space. K = 1 uses the tags <answer> and <confidence>.
+AnswerSet parse(const Grammar& grammar, std::string_view completion, bool ended);
+
+// The text that parses to this set: think block, answers, confidences with two decimals.
+std::string render(const Grammar& grammar, const AnswerSet& set);
+
+// The format's instructions for the system prompt (K distinct candidates, most likely first, tags, what a confidence
+// means).
+std::string instructions(const Grammar& grammar);
+
+// Lower case (ASCII and simple Unicode folding), punctuation and the articles a/an/the removed, white space folded.
+std::string normalise(std::string_view answer);
+
+}  // namespace setrl::text
