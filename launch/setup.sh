@@ -61,7 +61,8 @@ install_python_packages() {
   "${pip[@]}" numpy h5py pandas matplotlib safetensors jinja2 tokenizers transformers==5.23.0
   "${pip[@]}" --no-deps "$model_package"
   if [[ -z ${SETRL_TORCH:-} ]]; then
-    "${pip[@]}" --no-deps "torch==$torch_version" nvidia-cuda-runtime nvidia-cuda-cupti
+    # Beside site-packages, not in it: without NVIDIA's wheels Python cannot import torch, and would try to.
+    "${pip[@]}" --no-deps --target .venv/libtorch "torch==$torch_version" nvidia-cuda-runtime nvidia-cuda-cupti
   fi
   touch "$stamp"
 }
