@@ -22,8 +22,10 @@ void print_set(const Completion& completion, const roles::Session& session) {
     return;
   }
   for (std::size_t i = 0; i < set.answers.size(); ++i) {
-    if (set.confidences.empty()) fmt::print("  {}. {}\n", i + 1, set.answers[i]);
-    else fmt::print("  {}. {:<40} {:5.1f} %\n", i + 1, set.answers[i], 100 * set.confidences[i]);
+    if (set.confidences.empty())
+      fmt::print("  {}. {}\n", i + 1, set.answers[i]);
+    else
+      fmt::print("  {}. {:<40} {:5.1f} %\n", i + 1, set.answers[i], 100 * set.confidences[i]);
   }
 }
 
@@ -34,8 +36,7 @@ int ask(const config::ParsedCommand& command, comm::Communicator& world) {
   std::string question = config.ask.question;
   if (question.empty()) std::getline(std::cin, question);
   if (question.empty()) throw_user_error("ask: no question; give it as an argument or on standard input");
-  const auto session =
-      roles::open_session(config, topology::Plan{{{true, true, false}}, {0}, {0}, {}}, world);
+  const auto session = roles::open_session(config, topology::Plan{{{true, true, false}}, {0}, {0}, {}}, world);
 
   // The task's own system message, with the question in the place of the case.
   Problem problem = session->task->problem("test", 0);

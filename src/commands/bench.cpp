@@ -1,6 +1,6 @@
+#include "learn/bench.h"
 #include "base/error.h"
 #include "commands/commands.h"
-#include "learn/bench.h"
 #include "rollout/bench.h"
 
 namespace setrl::commands {

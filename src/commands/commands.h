@@ -1,4 +1,5 @@
-// One function a command, each in its own file. They return the exit code and throw UserError for what the user can mend.
+// One function a command, each in its own file. They return the exit code and throw UserError for what the user can
+// mend.
 #pragma once
 
 #include <string>

@@ -25,11 +25,14 @@ int eval(const config::ParsedCommand& command, comm::Communicator& world) {
   roles::VerifierRole verifier(*session);
   const auto groups = roles::evaluate_policy(*session, &rollout, &verifier);
   if (!session->is_root()) return kExitDone;
-  roles::write_evaluation(*session, folder, "eval", 0, groups);
-  fmt::print("{} problems of {}/{}, {} completion{} each, 95 % intervals by bootstrap\n{}\nwritten: {}/eval.json, {}/eval.h5\n",
-             groups.size(), command.config.task.name, command.config.eval.split, command.config.eval.samples,
-             command.config.eval.samples == 1 ? "" : "s",
-             evaluate::table({command.config.model.path}, {roles::intervals_of(*session, groups)}), folder, folder);
+  const auto intervals = roles::intervals_of(*session, groups);
+  roles::write_evaluation(*session, folder, "eval", 0, groups, intervals);
+  fmt::print(
+      "{} problems of {}/{}, {} completion{} each, 95 % intervals by bootstrap\n{}\nwritten: {}/eval.json, "
+      "{}/eval.h5\n",
+      groups.size(), command.config.task.name, command.config.eval.split, command.config.eval.samples,
+      command.config.eval.samples == 1 ? "" : "s", evaluate::table({command.config.model.path}, {intervals}), folder,
+      folder);
   return kExitDone;
 }
 

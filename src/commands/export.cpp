@@ -17,7 +17,9 @@ int export_model(const RunConfig& config) {
   const auto& weights = *policy.weights;
   model::write_hf_folder(
       output, weights.spec(), dtype,
-      [&](const std::string& name, std::int64_t begin, std::int64_t end, float* out) { weights.read(name, begin, end, out); },
+      [&](const std::string& name, std::int64_t begin, std::int64_t end, float* out) {
+        weights.read(name, begin, end, out);
+      },
       roles::policy_files(policy), policy.stop_ids);
   fmt::print("{} -> {} ({})\n", weights.describe(), output, config.export_.dtype);
   return kExitDone;

@@ -24,8 +24,9 @@ const char* outcome_name(Outcome outcome) {
 
 void show_checkpoint(const std::string& folder) {
   const auto info = store::read_checkpoint_info(folder);
-  fmt::print("checkpoint {}\n  step {}, policy version {}, optimizer steps {}, schema {}, configuration {}\n  {}\n", folder,
-             info.step, info.policy_version, info.optimizer_steps, info.schema_version, info.config_hash, info.extra);
+  fmt::print("checkpoint {}\n  step {}, policy version {}, optimizer steps {}, schema {}, configuration {}\n  {}\n",
+             folder, info.step, info.policy_version, info.optimizer_steps, info.schema_version, info.config_hash,
+             info.extra);
   std::int64_t elements = 0;
   const auto tensors = store::list_tensors(folder);
   for (const auto& tensor : tensors) {
@@ -49,9 +50,10 @@ void show_text(const store::StoredGroup& stored, std::size_t i) {
     const int gold = verdict.matched_gold[k];
     fmt::print("    {}. {:<36}{}  {}\n", k + 1, verdict.answers.answers[k],
                verdict.answers.confidences.empty() ? "" : fmt::format("  q = {:.2f}", verdict.answers.confidences[k]),
-               verdict.correct[k] != 0 ? "correct: " + stored.group.problem.golds.at(static_cast<std::size_t>(gold)).text
-               : gold >= 0             ? "repeats a gold"
-                                       : "wrong");
+               verdict.correct[k] != 0
+                   ? "correct: " + stored.group.problem.golds.at(static_cast<std::size_t>(gold)).text
+               : gold >= 0 ? "repeats a gold"
+                           : "wrong");
   }
   for (const auto& term : verdict.terms) fmt::print("    {} {:+.4f}", term.name, term.value);
   fmt::print("\n");
@@ -64,8 +66,9 @@ void show_trajectory(const InspectSection& options, const std::vector<std::strin
     const auto trajectory = store::read_trajectory(file);
     std::size_t completions = 0;
     for (const auto& stored : trajectory.groups) completions += stored.group.completions.size();
-    fmt::print("{}\n  step {}, policy version {}, configuration {}: {} problems, {} completions\n", file, trajectory.info.step,
-               trajectory.info.policy_version, trajectory.info.config_hash, trajectory.groups.size(), completions);
+    fmt::print("{}\n  step {}, policy version {}, configuration {}: {} problems, {} completions\n", file,
+               trajectory.info.step, trajectory.info.policy_version, trajectory.info.config_hash,
+               trajectory.groups.size(), completions);
     if (options.problem.empty()) {
       fmt::print("  {:<28}{:>7}{:>8}{:>9}{:>8}  {}\n", "problem", "sample", "tokens", "reward", "correct", "outcome");
     }
@@ -79,14 +82,16 @@ void show_trajectory(const InspectSection& options, const std::vector<std::strin
         ++shown;
         if (options.problem.empty()) {
           fmt::print("  {:<28}{:>7}{:>8}{:>9.4f}{:>8}  {}\n", group.problem.id, group.completions[i].sample_index,
-                     group.completions[i].tokens.size(), verdict.total, verdict.correct_count(), outcome_name(verdict.outcome));
+                     group.completions[i].tokens.size(), verdict.total, verdict.correct_count(),
+                     outcome_name(verdict.outcome));
           continue;
         }
         if (!heading) {
           for (const auto& message : group.problem.messages) fmt::print("\n[{}]\n{}\n", message.role, message.content);
           fmt::print("\ngolds:\n");
           for (const auto& gold : group.problem.golds) {
-            fmt::print("  {}{}\n", gold.text, gold.probability < 0 ? "" : fmt::format("  p = {:.3f}", gold.probability));
+            fmt::print("  {}{}\n", gold.text,
+                       gold.probability < 0 ? "" : fmt::format("  p = {:.3f}", gold.probability));
           }
           heading = true;
         }
@@ -120,8 +125,8 @@ int inspect(const RunConfig& config) {
   if (steps.empty()) return kExitDone;
   const std::int64_t step = options.step < 0 ? steps.back() : options.step;
   if (std::find(steps.begin(), steps.end(), step) == steps.end()) {
-    throw_user_error("inspect: '{}' holds no trajectories of step {}; it has {} .. {}", options.path, step, steps.front(),
-                     steps.back());
+    throw_user_error("inspect: '{}' holds no trajectories of step {}; it has {} .. {}", options.path, step,
+                     steps.front(), steps.back());
   }
   show_trajectory(options, store::trajectory_parts(options.path, step));
   return kExitDone;

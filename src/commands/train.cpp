@@ -37,7 +37,8 @@ int train(const config::ParsedCommand& command, comm::Communicator& world) {
 
 int sft(const config::ParsedCommand& command, comm::Communicator& world) {
   roles::install_signal_handlers();
-  return roles::run_supervised(*roles::open_session(command.config, all_ranks(world.size(), {false, false, true}), world));
+  return roles::run_supervised(
+      *roles::open_session(command.config, all_ranks(world.size(), {false, false, true}), world));
 }
 
 }  // namespace setrl::commands

@@ -5,7 +5,6 @@
 #include <fstream>
 
 #include "base/error.h"
-#include "evaluate/report.h"
 #include "roles/work_list.h"
 #include "store/trajectory_file.h"
 
@@ -29,14 +28,14 @@ Intervals intervals_of(const Session& session, const std::vector<Group>& groups)
 }
 
 void write_evaluation(const Session& session, const std::string& folder, const std::string& name, std::int64_t step,
-                      const std::vector<Group>& groups) {
+                      const std::vector<Group>& groups, const Intervals& intervals) {
   const std::string path = folder + "/" + name;
   std::error_code failure;
   std::filesystem::create_directories(folder, failure);
   {
     std::ofstream file(path + ".json.tmp");
-    file << evaluate::to_json(groups, session.config.task.k, session.config.eval.bootstrap, session.config.run.seed,
-                              session.config.task.name, session.config.eval.split, session.config.model.path)
+    file << evaluate::to_json({session.config.task.name, session.config.eval.split, session.config.model.path}, groups,
+                              intervals)
          << "\n";
     if (!file.flush()) throw_user_error("cannot write '{}.json': is the disk full or the folder read-only?", path);
   }

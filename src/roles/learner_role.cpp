@@ -95,8 +95,10 @@ TrainingBatch LearnerRole::balanced(std::int64_t step) {
     if (!here) continue;
     const auto group = std::find_if(collected_.begin(), collected_.end(),
                                     [&](const Group& each) { return each.index == loads[i].index; });
-    if (target[i] == learners.rank()) kept.push_back(std::move(*group));
-    else learners.send(target[i], kBalance, encode(*group));
+    if (target[i] == learners.rank())
+      kept.push_back(std::move(*group));
+    else
+      learners.send(target[i], kBalance, encode(*group));
   }
   for (std::int64_t i = 0; i < expected; ++i) {
     kept.push_back(decode_group(learners.receive(comm::kAnySource, kBalance).bytes));

@@ -37,7 +37,8 @@ StepReport gather_reports(comm::Communicator& world, const StepReport& mine) {
   for (int rank = 1; rank < world.size(); ++rank) {
     const auto envelope = world.receive(rank, kReport);
     StepReport report;
-    SETRL_CHECK(envelope.bytes.size() == sizeof report, "rank {} sent a report of {} bytes", rank, envelope.bytes.size());
+    SETRL_CHECK(envelope.bytes.size() == sizeof report, "rank {} sent a report of {} bytes", rank,
+                envelope.bytes.size());
     std::memcpy(&report, envelope.bytes.data(), sizeof report);
     all.rollout_s = std::max(all.rollout_s, report.rollout_s);
     all.verify_s = std::max(all.verify_s, report.verify_s);

@@ -36,8 +36,7 @@ Policy open_checkpoint(const std::string& folder) {
     if (name == "tokenizer.json") policy.tokenizer = text::parse_tokenizer(content, folder + "/tokenizer.json");
   }
   if (!policy.tokenizer) throw_user_error("model.path: checkpoint '{}' holds no tokenizer", folder);
-  policy.format =
-      text::choose_chat_format(extra.at("chat_format").get<std::string>(), folder, *policy.tokenizer);
+  policy.format = text::choose_chat_format(extra.at("chat_format").get<std::string>(), folder, *policy.tokenizer);
   policy.weights = std::make_unique<CheckpointWeights>(folder);
   return policy;
 }
@@ -79,8 +78,7 @@ Prompt Policy::prompt(const Problem& problem, std::int64_t max_tokens) const {
 }
 
 std::string Policy::text_of(const std::vector<std::int32_t>& tokens) const {
-  const bool ended =
-      !tokens.empty() && std::find(stop_ids.begin(), stop_ids.end(), tokens.back()) != stop_ids.end();
+  const bool ended = !tokens.empty() && std::find(stop_ids.begin(), stop_ids.end(), tokens.back()) != stop_ids.end();
   return ended ? tokenizer->decode({tokens.begin(), tokens.end() - 1}) : tokenizer->decode(tokens);
 }
 
@@ -90,8 +88,8 @@ Policy open_policy(const RunConfig& config) {
   if (path == "random") {
     policy = make_random(config);
   } else if (!fs::exists(path)) {
-    throw_user_error("model.path: there is no '{}'; give a Hugging Face folder, a .gguf file, a run directory, or 'random'",
-                     path);
+    throw_user_error(
+        "model.path: there is no '{}'; give a Hugging Face folder, a .gguf file, a run directory, or 'random'", path);
   } else if (const std::string folder = checkpoint_folder(path); !folder.empty()) {
     policy = open_checkpoint(folder);
   } else {

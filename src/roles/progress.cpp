@@ -30,9 +30,10 @@ void Progress::step(std::int64_t step, const std::string& text) {
     return;
   }
   constexpr int kWidth = 20;
-  const auto filled = static_cast<int>(kWidth * std::clamp(static_cast<double>(step) / static_cast<double>(last_), 0.0, 1.0));
-  fmt::print(stderr, "\r\033[K{} [{}{}] {}/{}  {}", title_, std::string(filled, '#'), std::string(kWidth - filled, '.'), step,
-             last_, tail);
+  const auto filled =
+      static_cast<int>(kWidth * std::clamp(static_cast<double>(step) / static_cast<double>(last_), 0.0, 1.0));
+  fmt::print(stderr, "\r\033[K{} [{}{}] {}/{}  {}", title_, std::string(filled, '#'), std::string(kWidth - filled, '.'),
+             step, last_, tail);
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -3,10 +3,10 @@
 
 #include <memory>
 
-#include "rollout/engine.h"
 #include "roles/messages.h"
 #include "roles/session.h"
 #include "roles/work_list.h"
+#include "rollout/engine.h"
 
 namespace setrl::roles {
 

@@ -31,8 +31,8 @@ void refuse_other_configuration(const Session& session, const ResumePoint& point
     if (!may_change(line)) lines += "\n  " + line;
   }
   if (!lines.empty()) {
-    throw_user_error("the checkpoint '{}' was made with another configuration; start a new run.dir or undo:{}", point.folder,
-                     lines);
+    throw_user_error("the checkpoint '{}' was made with another configuration; start a new run.dir or undo:{}",
+                     point.folder, lines);
   }
 }
 
@@ -57,7 +57,8 @@ std::string choose_checkpoint(const Session& session) {
   if (run.resume == "auto") return store::find_newest_checkpoint(run.dir);
   if (run.resume != "never") return run.resume;
   if (fs::exists(run.dir + "/metrics.jsonl") || fs::exists(run.dir + "/checkpoints")) {
-    throw_user_error("run.dir '{}' holds a run already; continue it with --run.resume=auto or give another run.dir", run.dir);
+    throw_user_error("run.dir '{}' holds a run already; continue it with --run.resume=auto or give another run.dir",
+                     run.dir);
   }
   return "";
 }

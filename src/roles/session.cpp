@@ -8,7 +8,8 @@
 namespace setrl::roles {
 
 std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan plan, comm::Communicator& world) {
-  log::set_identity(world.size() > 1 ? world.rank() : -1, plan.ranks.at(static_cast<std::size_t>(world.rank())).role_name());
+  log::set_identity(world.size() > 1 ? world.rank() : -1,
+                    plan.ranks.at(static_cast<std::size_t>(world.rank())).role_name());
   // In the synchronous mode roles work in turn, so each rank may use all cores that it is allowed to.
   at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
   auto groups = topology::make_groups(world, plan);

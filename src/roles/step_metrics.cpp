@@ -9,7 +9,8 @@
 namespace setrl::roles {
 
 StepLine describe_step(StepRecord& record, int k) {
-  std::sort(record.groups.begin(), record.groups.end(), [](const Group& a, const Group& b) { return a.index < b.index; });
+  std::sort(record.groups.begin(), record.groups.end(),
+            [](const Group& a, const Group& b) { return a.index < b.index; });
   const auto metrics = evaluate::metrics(record.groups, k);
   nlohmann::ordered_json line;
   const auto put = [&](const char* key, double value) {
@@ -22,9 +23,9 @@ StepLine describe_step(StepRecord& record, int k) {
 
   line["step"] = record.step;
   line["policy_version"] = record.policy_version;
-  for (const char* key : {"reward_mean", "reward_std", "format_rate", "correct_per_set", "unique_correct", "pass_at_1", "pass_at_k",
-                          "brier", "ece", "auroc", "confidence_sum", "tokens_per_completion", "truncated_rate",
-                          "groups_without_signal"}) {
+  for (const char* key : {"reward_mean", "reward_std", "format_rate", "correct_per_set", "unique_correct", "pass_at_1",
+                          "pass_at_k", "brier", "ece", "auroc", "confidence_sum", "tokens_per_completion",
+                          "truncated_rate", "groups_without_signal"}) {
     copy(key);
   }
   const auto& stats = record.stats;
@@ -52,9 +53,9 @@ StepLine describe_step(StepRecord& record, int k) {
 
   StepLine result;
   result.json = line.dump();
-  result.progress = fmt::format("reward {:.3f}  correct {:.2f}/{}  format {:.0f} %  {:.0f} tok/s",
-                                metrics.at("reward_mean"), metrics.at("correct_per_set"), k,
-                                100 * metrics.at("format_rate"), report.new_tokens / record.step_s);
+  result.progress =
+      fmt::format("reward {:.3f}  correct {:.2f}/{}  format {:.0f} %  {:.0f} tok/s", metrics.at("reward_mean"),
+                  metrics.at("correct_per_set"), k, 100 * metrics.at("format_rate"), report.new_tokens / record.step_s);
   return result;
 }
 

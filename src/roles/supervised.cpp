@@ -103,20 +103,26 @@ int run_supervised(const Session& session) {
     done = step;
     if (session.is_root()) {
       const double seconds = clock.seconds();
-      const nlohmann::ordered_json line = {{"step", step}, {"loss", stats.loss}, {"grad_norm", stats.grad_norm},
-                                           {"learning_rate", stats.learning_rate}, {"trained_tokens", stats.tokens},
-                                           {"skipped", stats.skipped}, {"step_s", seconds},
+      const nlohmann::ordered_json line = {{"step", step},
+                                           {"loss", stats.loss},
+                                           {"grad_norm", stats.grad_norm},
+                                           {"learning_rate", stats.learning_rate},
+                                           {"trained_tokens", stats.tokens},
+                                           {"skipped", stats.skipped},
+                                           {"step_s", seconds},
                                            {"learn_tokens_per_s", static_cast<double>(stats.total_tokens) / seconds},
                                            {"peak_rss_bytes", peak_rss_bytes()}};
       metrics->append(line.dump());
-      progress->step(step, fmt::format("loss {:.3f}  {:.0f} tok/s", stats.loss, static_cast<double>(stats.total_tokens) / seconds));
+      progress->step(step, fmt::format("loss {:.3f}  {:.0f} tok/s", stats.loss,
+                                       static_cast<double>(stats.total_tokens) / seconds));
     }
     stopped = stop_requested(session.world) && step < steps;
   }
   role.save(done, done, "sft");
   if (session.is_root()) {
     progress->clear();
-    log::info("{} {}", stopped ? "stopped on a signal; saved to" : "cold-started policy saved to", session.config.run.dir);
+    log::info("{} {}", stopped ? "stopped on a signal; saved to" : "cold-started policy saved to",
+              session.config.run.dir);
   }
   return stopped ? kExitResumable : kExitDone;
 }

@@ -159,9 +159,9 @@ class Trainer {
     if (replay_) return;
     const auto groups = evaluate_policy(session_, rollout_.get(), verifier_.get());
     if (!session_.is_root()) return;
-    write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups);
-    evaluations_.emplace_back(step, intervals_of(session_, groups));
-    const auto& last = evaluations_.back().second;
+    const Intervals last = intervals_of(session_, groups);
+    write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups, last);
+    evaluations_.emplace_back(step, last);
     progress_->clear();
     log::info("evaluation after step {}: correct per set {:.3f} [{:.3f}, {:.3f}], format {:.1f} %, Brier {:.3f}", step,
               last.at("correct_per_set").value, last.at("correct_per_set").low, last.at("correct_per_set").high,
@@ -175,7 +175,8 @@ class Trainer {
     const auto& [last_step, last] = evaluations_.back();
     fmt::print("\n{} held-out problems, {} completion{} each, 95 % intervals by bootstrap\n{}",
                evaluation_order(session_).items.size(), config_.eval.samples, config_.eval.samples == 1 ? "" : "s",
-               evaluate::table({fmt::format("after step {}", first_step), fmt::format("after step {}", last_step)}, {first, last}));
+               evaluate::table({fmt::format("after step {}", first_step), fmt::format("after step {}", last_step)},
+                               {first, last}));
     std::fflush(stdout);
   }
 
@@ -195,6 +196,8 @@ class Trainer {
 
 }  // namespace
 
-int run_training(const Session& session) { return Trainer(session).run(); }
+int run_training(const Session& session) {
+  return Trainer(session).run();
+}
 
 }  // namespace setrl::roles

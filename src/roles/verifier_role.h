@@ -16,8 +16,8 @@ class VerifierRole {
  public:
   explicit VerifierRole(const Session& session);
 
-  // Grades this rank's items of the order. Training: each goes to its learner, and a summary to the root. Evaluation (the
-  // plan's learners are not involved): whole groups go to the root.
+  // Grades this rank's items of the order. Training: each goes to its learner, and a summary to the root. Evaluation
+  // (the plan's learners are not involved): whole groups go to the root.
   void verify_training(const WorkOrder& order, StepReport& report);
   void verify_evaluation(const WorkOrder& order, StepReport& report);
 

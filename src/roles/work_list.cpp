@@ -24,8 +24,7 @@ WorkOrder training_order(const Session& session, std::int64_t step, int round, s
   order.temperature = config.rollout.temperature;
   // The step is part of the sampler's seed: a problem met again in a later epoch is answered anew.
   order.seed = derived_seed(config.run.seed, "train", step);
-  const std::uint64_t stream_seed =
-      round == 0 ? config.run.seed : derived_seed(config.run.seed, "replacement", round);
+  const std::uint64_t stream_seed = round == 0 ? config.run.seed : derived_seed(config.run.seed, "replacement", round);
   const auto problems = tasks::step_problems(stream_seed, session.task->size("train"), step, count);
   for (std::size_t i = 0; i < problems.size(); ++i) {
     order.items.push_back({first_index + static_cast<std::int64_t>(i), problems[i]});

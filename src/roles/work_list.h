@@ -24,11 +24,12 @@ struct WorkOrder {
   std::vector<WorkItem> items;
 };
 
-// Round 0: the step's problems. Later rounds: `count` replacements for groups without signal, from a stream of their own.
+// Round 0: the step's problems. Later rounds: `count` replacements for groups without signal, from a stream of their
+// own.
 WorkOrder training_order(const Session& session, std::int64_t step, int round, std::int64_t first_index, int count);
 
-// The first eval.problems of eval.split. The same random numbers in every evaluation of a seed, so that two policies are
-// compared on paired samples.
+// The first eval.problems of eval.split. The same random numbers in every evaluation of a seed, so that two policies
+// are compared on paired samples.
 WorkOrder evaluation_order(const Session& session);
 
 inline int owner(const std::vector<int>& ranks, std::int64_t index) {
