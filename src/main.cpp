@@ -44,7 +44,7 @@ int main(int argc, char** argv) {
     parsed = setrl::config::parse_command_line({argv + 1, argv + argc});
     setrl::log::set_level(parsed.config.run.log_level);
   } catch (const setrl::UserError& failure) {
-    if (is_first_process()) fmt::print(stderr, "error: {}\n", failure.what());
+    if (is_first_process()) fmt::print(stderr, "setrl: error: {}\n", failure.what());
     return setrl::kExitUserError;
   }
   if (parsed.help) {

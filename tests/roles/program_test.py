@@ -164,7 +164,7 @@ class Replay(Program):
 class Errors(Program):
     def one_line(self, *arguments, ranks=1):
         out = self.call(*arguments, ranks=ranks, code=2)
-        lines = [line for line in out.splitlines() if "error" in line.lower()]
+        lines = [line for line in out.splitlines() if "error: " in line]
         self.assertEqual(len(lines), 1, out)
         self.assertNotIn("check failed", out)
         return lines[0]
