@@ -3,10 +3,7 @@
 # Output: target setrl::torch.
 set(SETRL_TORCH "$ENV{SETRL_TORCH}" CACHE PATH "Folder of LibTorch (holds include/ and lib/)")
 if(NOT SETRL_TORCH)
-  file(GLOB setrl_torch_candidates "${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
-  if(setrl_torch_candidates)
-    list(GET setrl_torch_candidates 0 SETRL_TORCH)
-  endif()
+  set(SETRL_TORCH "${PROJECT_SOURCE_DIR}/.venv/libtorch/torch")
 endif()
 find_library(SETRL_TORCH_CPU torch_cpu PATHS "${SETRL_TORCH}/lib" NO_DEFAULT_PATH)
 find_library(SETRL_TORCH_C10 c10 PATHS "${SETRL_TORCH}/lib" NO_DEFAULT_PATH)

@@ -47,14 +47,20 @@ class Communicator {
   // `in` holds size() * count_per_rank floats; `out` gets this rank's part of the sum. Fixed order of summation.
   virtual void reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) = 0;
 
-  // Buffered: returns without waiting for the receiver. A rank may send to itself.
+  // Buffered: returns without waiting for the receiver. A rank may send to itself. Tags are 0 or more; messages of one
+  // source and tag arrive in the order of sending.
   virtual void send(int destination, int tag, std::vector<std::uint8_t> bytes) = 0;
   // Waits with back-off (an idle rank costs no CPU). `source` may be kAnySource.
   virtual Envelope receive(int source, int tag) = 0;
   // Like receive, but returns nothing where no message is there.
   virtual std::optional<Envelope> try_receive(int source, int tag) = 0;
 
-  // Ranks with the same colour form a communicator, ordered by rank here. Colour < 0: none (null is returned).
+  // Moves pending sends on and frees those that are done. Every verb does this; a rank that computes for long after a
+  // large send (beyond the network's eager limit, a few KiB) calls it now and then so that the receiver is served.
+  virtual void progress() {}
+
+  // Collective. Ranks with the same colour form a communicator, ordered by rank here. Colour < 0: none (null is
+  // returned).
   virtual std::unique_ptr<Communicator> split(int colour, const std::string& name) = 0;
 };
 

@@ -5,13 +5,14 @@
 #include <memory>
 
 #include "comm/communicator.h"
+#include "comm/limits.h"
 
 namespace setrl::comm {
 
 class MpiRuntime {
  public:
   // Initialises MPI with MPI_THREAD_SERIALIZED, sets MPI_ERRORS_RETURN before anything else. `deadline_s`: the longest
-  // wait of every verb, <= 0 for none.
+  // wait of every verb, <= 0 for none. Throws UserError where the MPI library offers no such thread level.
   MpiRuntime(int* argc, char*** argv, double deadline_s);
   // Finalises, unless an exception is unwinding: then it leaves MPI alone (the caller aborts).
   ~MpiRuntime();
@@ -24,6 +25,9 @@ class MpiRuntime {
   [[noreturn]] void abort(int exit_code);
 
   void set_deadline(double seconds);
+
+  // The same on all ranks, between collectives.
+  void set_limits(const Limits& limits);
 
  private:
   struct State;

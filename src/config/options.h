@@ -9,7 +9,8 @@
 namespace setrl::config {
 
 struct ParsedCommand {
-  std::string command;  // "train", "eval", ...
+  std::string command;     // "train", "eval", ...
+  std::string subcommand;  // bench: "rollout" or "learn"
   RunConfig config;
   bool help = false;
   bool dry_run = false;  // train: print the plan and stop

@@ -60,8 +60,8 @@ struct RolloutSection {
   int top_k = 0;  // 0 = off
   double top_p = 1.0;
   double min_p = 0.0;
-  int max_batch = 64;  // sequences decoded together
-  int max_staleness = 0;
+  int max_batch = 64;          // sequences decoded together
+  int replacement_rounds = 0;  // extra rounds that replace groups without signal (dynamic sampling)
 };
 
 struct LearnSection {
@@ -138,6 +138,7 @@ struct AskSection {
   int samples = 1;
 };
 
+// Of export and import.
 struct ExportSection {
   std::string output;             // folder to write
   std::string dtype = "float32";  // float32 | bfloat16 | float16

@@ -14,31 +14,44 @@ struct Interval {
   double value = 0, low = 0, high = 0;  // estimate and 95 % bootstrap interval over problems
 };
 
-// The metrics of a list of verified groups; keys as in metrics.jsonl where both exist: reward_mean, format_rate,
-// correct_per_set, unique_correct, pass_at_1, pass_at_k, brier, ece, auroc, confidence_sum, tokens_per_completion,
-// truncated_rate, tokens_per_unique_correct, unique_answers, gold_count. NaN where undefined (auroc with one class).
-// Infrastructure failures are left out; a malformed output counts as Brier 1, no correct answer.
+// The metrics of a list of verified groups; keys as in metrics.jsonl where both exist. docs/rewards.md "Metrics"
+// defines each key. NaN where undefined (auroc with one class, calibration of sets without confidences). Infrastructure
+// failures are left out; a malformed output counts as Brier 1, no correct answer. `k`: answers a set.
 std::map<std::string, double> metrics(const std::vector<Group>& groups, int k);
 
-// The same with intervals: `resamples` bootstrap resamples over problems, seeded.
+// The same with percentile intervals: `resamples` bootstrap resamples over problems, seeded. low and high are NaN where
+// `resamples` is 0 or the metric is undefined in every resample.
 std::map<std::string, Interval> metrics_with_intervals(const std::vector<Group>& groups, int k, int resamples,
                                                        std::uint64_t seed);
 
-// pass@k from n samples of which c are right: 1 - C(n-c,k)/C(n,k).
+// pass@k from n samples of which c are right: 1 - C(n-c,k)/C(n,k), the unbiased estimator of Chen et al.,
+// arXiv 2107.03374. Needs 0 <= c <= n and 1 <= k <= n.
 double pass_at_k(std::int64_t n, std::int64_t c, std::int64_t k);
 
-// Equal-width bins over [0,1].
+// Equal-width bins over [0,1]: bin i holds [i/bins, (i+1)/bins), the last one 1 as well. Means are 0 in an empty bin.
 struct ReliabilityBin {
   double low = 0, high = 0, mean_confidence = 0, accuracy = 0;
   std::int64_t count = 0;
 };
 std::vector<ReliabilityBin> reliability(const std::vector<double>& confidences,
                                         const std::vector<std::uint8_t>& correct, int bins);
+// sum over bins of count/N * |accuracy - mean confidence|; NaN without pairs.
 double expected_calibration_error(const std::vector<double>& confidences, const std::vector<std::uint8_t>& correct,
                                   int bins);
 double auroc(const std::vector<double>& confidences, const std::vector<std::uint8_t>& correct);  // ties count half
 
-// Before/after table for the terminal: one row a metric, columns of intervals under `titles`.
+// Before/after table for the terminal: one row a metric, columns of intervals under `titles`. Rows that are undefined
+// in every column are left out.
 std::string table(const std::vector<std::string>& titles, const std::vector<std::map<std::string, Interval>>& columns);
+
+struct ReportLabels {
+  std::string task, split, policy;
+};
+
+// The text of eval.json: {"task", "split", "policy", "metrics": {name: {value, low, high}}, "reliability": [{low, high,
+// mean_confidence, accuracy, count}] (10 bins), "confidence_sums": [one a well-formed set], "unique_answers": [one a
+// problem]}. `metrics`: what metrics_with_intervals gave for the same groups. NaN is written as null.
+std::string to_json(const ReportLabels& labels, const std::vector<Group>& groups,
+                    const std::map<std::string, Interval>& metrics);
 
 }  // namespace setrl::evaluate

@@ -17,6 +17,9 @@ struct AnswerSet {
   bool well_formed() const { return malformed_reason.empty(); }
 };
 
+// Verdict::matched_gold of an answer that is no candidate but an abstention ("none", where reward.abstention is set).
+constexpr std::int32_t kAbstained = -2;
+
 enum class Outcome : std::uint8_t { graded = 0, bad_format = 1, infrastructure_failure = 2 };
 
 struct RewardTerm {
@@ -28,7 +31,8 @@ struct Verdict {
   Outcome outcome = Outcome::graded;
   AnswerSet answers;
   std::vector<std::uint8_t> correct;       // [K] 1 where the answer matches a gold that no earlier answer matched
-  std::vector<std::int32_t> matched_gold;  // [K] index into Problem::golds, -1 where none; also set for duplicates
+  // [K] index into Problem::golds, -1 where none, kAbstained; also set for duplicates of a gold.
+  std::vector<std::int32_t> matched_gold;
   std::vector<RewardTerm> terms;
   double total = 0;
 

@@ -20,12 +20,16 @@ class Grader {
   virtual void grade(const Problem& problem, Verdict& verdict) const = 0;
 };
 
+// By config.task.name; throws UserError for a task without a grader.
 std::unique_ptr<Grader> make_grader(const RunConfig& config);
 
-// Reward terms and total from a graded (or malformed) verdict; formulas in REWARDS.md "Rewards".
+// Reward terms and total from a graded (or malformed) verdict; formulas in reward_terms.h and docs/rewards.md. A
+// malformed text becomes Outcome::bad_format with total 0 and no correct answers; an infrastructure failure stays one,
+// with total 0. The list of terms depends on the options only. Throws UserError on a bad reward option.
 // `length_fraction`: completion tokens / rollout.max_new_tokens, for the overlong penalty.
 void score(const RewardSection& reward, const text::Grammar& grammar, double length_fraction, Verdict& verdict);
 
+// Immutable once made; one instance serves any number of threads.
 class Verifier {
  public:
   explicit Verifier(const RunConfig& config);

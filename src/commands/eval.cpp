@@ -1,0 +1,39 @@
+#include <filesystem>
+
+#include "base/error.h"
+#include "commands/commands.h"
+#include "roles/evaluation.h"
+#include "roles/session.h"
+
+namespace setrl::commands {
+
+int eval(const config::ParsedCommand& command, comm::Communicator& world) {
+  // Every rank generates and grades its share.
+  topology::Plan plan;
+  for (int rank = 0; rank < world.size(); ++rank) {
+    plan.ranks.push_back({true, true, false});
+    plan.rollout_ranks.push_back(rank);
+    plan.verifier_ranks.push_back(rank);
+  }
+  const std::string& folder = command.config.run.dir;
+  if (world.rank() == 0 && std::filesystem::exists(folder + "/eval.json")) {
+    throw_user_error("run.dir '{}' holds an eval.json already; give another run.dir", folder);
+  }
+  const auto session = roles::open_session(command.config, plan, world);
+  roles::RolloutRole rollout(*session);
+  rollout.load_weights();
+  roles::VerifierRole verifier(*session);
+  const auto groups = roles::evaluate_policy(*session, &rollout, &verifier);
+  if (!session->is_root()) return kExitDone;
+  const auto intervals = roles::intervals_of(*session, groups);
+  roles::write_evaluation(*session, folder, "eval", 0, groups, intervals);
+  fmt::print(
+      "{} problems of {}/{}, {} completion{} each, 95 % intervals by bootstrap\n{}\nwritten: {}/eval.json, "
+      "{}/eval.h5\n",
+      groups.size(), command.config.task.name, command.config.eval.split, command.config.eval.samples,
+      command.config.eval.samples == 1 ? "" : "s", evaluate::table({command.config.model.path}, {intervals}), folder,
+      folder);
+  return kExitDone;
+}
+
+}  // namespace setrl::commands

@@ -1,0 +1,54 @@
+#include "config/commands.h"
+
+namespace setrl::config {
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> list = {
+      {"train",
+       "the GRPO run, under mpirun or srun; --dry-run prints which rank does what",
+       {"run", "model", "task", "reward", "rollout", "learn", "eval", "store", "topology"},
+       "",
+       {}},
+      {"sft",
+       "supervised cold start that teaches the answer-set format from gold sets",
+       {"run", "model", "task", "reward", "rollout", "learn", "sft", "eval", "store"},
+       "",
+       {}},
+      {"eval",
+       "evaluates a model, run or checkpoint on a split; writes eval.json and eval.h5",
+       {"run", "model", "task", "reward", "rollout", "eval", "topology"},
+       "",
+       {}},
+      {"ask",
+       "samples answer sets for one question typed at the terminal",
+       {"run", "model", "task", "reward", "rollout", "ask"},
+       "ask.question",
+       {}},
+      {"inspect",
+       "shows a run directory, trajectory or checkpoint; --step N --problem ID prints the texts",
+       {"inspect"},
+       "inspect.path",
+       {}},
+      {"export",
+       "run or checkpoint -> Hugging Face folder that transformers loads",
+       {"run", "model", "export"},
+       "model.path",
+       {}},
+      {"import", "GGUF file -> Hugging Face folder", {"run", "model", "export"}, "model.path", {}},
+      {"bench",
+       "rollout or learn: one JSON line",
+       {"run", "model", "rollout", "learn", "bench"},
+       "",
+       {"rollout", "learn"}},
+  };
+  return list;
+}
+
+const Command* find_command(const std::string& name) {
+  for (const auto& command : commands()) {
+    if (command.name == name) return &command;
+  }
+  return nullptr;
+}
+
+}  // namespace setrl::config

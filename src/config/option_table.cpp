@@ -1,0 +1,384 @@
+#include "config/option_table.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace setrl::config {
+
+namespace {
+
+// Access to one field of the configuration: const and mutable through the same pointer-to-member pair.
+template <typename Section, typename T>
+struct Field {
+  Section RunConfig::*section;
+  T Section::*member;
+  T& of(RunConfig& config) const { return config.*section.*member; }
+  const T& of(const RunConfig& config) const { return config.*section.*member; }
+};
+
+// Shortest text that reads back to the same double.
+std::string number_text(double value) {
+  char buffer[64];
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
+  return {buffer, end};
+}
+
+[[noreturn]] void bad_value(const std::string& key, const std::string& value, const std::string& expected) {
+  throw_user_error("option {}: '{}' is not {}", key, value, expected);
+}
+
+template <typename T>
+T parse_number(const std::string& key, const std::string& value, T low, T high, const std::string& expected) {
+  T result{};
+  const auto [end, failure] = std::from_chars(value.data(), value.data() + value.size(), result);
+  if (failure != std::errc() || end != value.data() + value.size()) bad_value(key, value, expected);
+  if constexpr (std::is_floating_point_v<T>) {
+    if (!std::isfinite(result)) bad_value(key, value, expected);
+  }
+  if (result < low || result > high) bad_value(key, value, expected);
+  return result;
+}
+
+class Table {
+ public:
+  template <typename Section, typename T>
+  void integer(const std::string& key, Section RunConfig::*section, T Section::*member, T low, T high,
+               const std::string& unit, const std::string& help, Effect effect = Effect::result) {
+    const Field<Section, T> field{section, member};
+    const bool open = high == std::numeric_limits<T>::max();
+    const std::string range = open ? fmt::format("{} or more", low) : fmt::format("{} .. {}", low, high);
+    add({key, "integer", range, unit, help, effect,
+         [field](const RunConfig& config) { return fmt::format("{}", field.of(config)); },
+         [=](RunConfig& config, const std::string& value) {
+           field.of(config) = parse_number<T>(key, value, low, high, "an integer in " + range);
+         }});
+  }
+
+  template <typename Section>
+  void number(const std::string& key, Section RunConfig::*section, double Section::*member, double low, double high,
+              const std::string& unit, const std::string& help, Effect effect = Effect::result) {
+    const Field<Section, double> field{section, member};
+    const std::string range = high > 1e100 ? (low < -1e100 ? "any" : fmt::format("{} or more", number_text(low)))
+                                           : fmt::format("{} .. {}", number_text(low), number_text(high));
+    add({key, "number", range, unit, help, effect,
+         [field](const RunConfig& config) { return number_text(field.of(config)); },
+         [=](RunConfig& config, const std::string& value) {
+           field.of(config) = parse_number<double>(key, value, low, high, "a number in " + range);
+         }});
+  }
+
+  template <typename Section>
+  void flag(const std::string& key, Section RunConfig::*section, bool Section::*member, const std::string& help,
+            Effect effect = Effect::result) {
+    const Field<Section, bool> field{section, member};
+    add({key, "yes/no", "yes | no", "", help, effect,
+         [field](const RunConfig& config) { return field.of(config) ? std::string("yes") : std::string("no"); },
+         [=](RunConfig& config, const std::string& value) {
+           if (value == "yes" || value == "true" || value == "1")
+             field.of(config) = true;
+           else if (value == "no" || value == "false" || value == "0")
+             field.of(config) = false;
+           else
+             bad_value(key, value, "yes or no");
+         }});
+  }
+
+  template <typename Section>
+  void text(const std::string& key, Section RunConfig::*section, std::string Section::*member, const std::string& help,
+            Effect effect = Effect::result) {
+    const Field<Section, std::string> field{section, member};
+    add({key, "text", "", "", help, effect, [field](const RunConfig& config) { return field.of(config); },
+         [=](RunConfig& config, const std::string& value) {
+           if (effect != Effect::request && value.find_first_of("#\n\r") != std::string::npos) {
+             bad_value(key, value, "a text without '#' and line breaks (configuration files cannot hold them)");
+           }
+           field.of(config) = value;
+         }});
+  }
+
+  template <typename Section>
+  void choice(const std::string& key, Section RunConfig::*section, std::string Section::*member,
+              const std::vector<std::string>& choices, const std::string& help, Effect effect = Effect::result) {
+    const Field<Section, std::string> field{section, member};
+    std::string range;
+    for (const auto& name : choices) range += (range.empty() ? "" : " | ") + name;
+    add({key, "one of", range, "", help, effect, [field](const RunConfig& config) { return field.of(config); },
+         [=](RunConfig& config, const std::string& value) {
+           if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
+             bad_value(key, value, "one of " + range);
+           }
+           field.of(config) = value;
+         }});
+  }
+
+  std::vector<Option> take() { return std::move(options_); }
+
+ private:
+  void add(Option option) { options_.push_back(std::move(option)); }
+  std::vector<Option> options_;
+};
+
+constexpr double kAnyHigh = std::numeric_limits<double>::max();
+template <typename T>
+constexpr T kMax = std::numeric_limits<T>::max();
+
+void run_options(Table& t) {
+  using S = RunSection;
+  const auto at = &RunConfig::run;
+  t.text("run.dir", at, &S::dir, "Run directory: configuration, metrics, trajectories, checkpoints, logs.",
+         Effect::machine);
+  t.text("run.resume", at, &S::resume,
+         "auto: continue from the newest whole checkpoint of run.dir, or start where there is none; never: refuse a "
+         "directory that holds a run; otherwise the folder of a checkpoint to continue from.",
+         Effect::machine);
+  t.integer<S, std::uint64_t>("run.seed", at, &S::seed, 0, kMax<std::uint64_t>, "", "Seed of every random choice.");
+  t.integer<S, std::int64_t>("run.steps", at, &S::steps, 0, kMax<std::int64_t>, "steps", "Training steps of the run.");
+  t.integer("run.threads", at, &S::threads, 0, 1024, "threads",
+            "Compute threads of a rank; 0: all cores of the host in the synchronous mode, where roles work in turn.",
+            Effect::machine);
+  t.choice("run.log_level", at, &S::log_level, {"debug", "info", "warning", "error"},
+           "Least level shown on the terminal.", Effect::machine);
+  t.number("run.deadline_s", at, &S::deadline_s, 0, kAnyHigh, "seconds",
+           "Longest wait for another rank before the job is ended with a message; 0: for ever.", Effect::machine);
+}
+
+void model_options(Table& t) {
+  using S = ModelSection;
+  const auto at = &RunConfig::model;
+  t.text(
+      "model.path", at, &S::path,
+      "The policy: a Hugging Face folder (safetensors), a .gguf file, a SetRL run directory or checkpoint folder, or "
+      "'random' for a small model made on the spot.");
+  t.choice(
+      "model.dtype", at, &S::dtype, {"auto", "float32", "bfloat16", "float16"},
+      "Compute dtype; auto: bfloat16 where the CPU has the instructions, else float32. Master weights are float32.");
+  t.choice("model.chat_template", at, &S::chat_template, {"auto", "chatml", "smollm2", "qwen", "llama3"},
+           "How messages become a prompt; auto: as the model's files say.");
+  t.integer<S, std::int64_t>("model.random_hidden", at, &S::random_hidden, 32, 4096, "",
+                             "Hidden size of the model that model.path=random makes (a multiple of 32).");
+  t.integer<S, std::int64_t>("model.random_layers", at, &S::random_layers, 1, 64, "blocks", "Its number of blocks.");
+  t.integer<S, std::int64_t>("model.random_vocabulary", at, &S::random_vocabulary, 300, 100000, "tokens",
+                             "Its vocabulary, learned from the demo task's texts.");
+}
+
+void task_options(Table& t) {
+  using S = TaskSection;
+  const auto at = &RunConfig::task;
+  t.choice("task.name", at, &S::name, {"ddxplus", "demo"},
+           "ddxplus: differential diagnosis; demo: the built-in one of the same kind.");
+  t.text("task.path", at, &S::path, "Folder of the task's files (ddxplus).", Effect::machine);
+  t.integer("task.k", at, &S::k, 1, 16, "answers", "Answers a completion gives.");
+  t.integer("task.prompts_per_step", at, &S::prompts_per_step, 1, 1 << 20, "problems", "Problems of a training step.");
+  t.number("task.min_probability", at, &S::min_probability, 0, 1, "", "Golds below this probability are dropped.");
+  t.flag("task.true_pathology_only", at, &S::true_pathology_only, "The only gold is the patient's true condition.");
+  t.flag("task.list_options", at, &S::list_options, "Name every possible condition in the prompt.");
+  t.integer<S, std::int64_t>("task.max_prompt_tokens", at, &S::max_prompt_tokens, 16, 1 << 24, "tokens",
+                             "A longer prompt ends the run with an error that names the problem.");
+}
+
+void reward_options(Table& t) {
+  using S = RewardSection;
+  const auto at = &RunConfig::reward;
+  t.choice("reward.kind", at, &S::kind, {"rlvr", "rlcr"},
+           "rlvr: format and correctness; rlcr: also calibration, answers carry confidences.");
+  t.choice("reward.preset", at, &S::preset, {"paper", "released"},
+           "Values of the 'auto' options: paper: sum, free; released: any, at_most_one.");
+  t.choice("reward.correctness", at, &S::correctness, {"auto", "sum", "mean", "any"},
+           "Set correctness: sum of y, sum / K, or max.");
+  t.number("reward.format_weight", at, &S::format_weight, 0, 1e6, "", "Weight of a well-formed text.");
+  t.number("reward.correct_weight", at, &S::correct_weight, 0, 1e6, "", "Weight of the set correctness.");
+  t.number("reward.calibration_weight", at, &S::calibration_weight, 0, 1e6, "", "Weight of 1 - Multi-Brier (rlcr).");
+  t.number("reward.count_weight", at, &S::count_weight, 0, 1e6, "", "Weight of -(sum q - sum y)^2 / K^2 (rlcr).");
+  t.choice("reward.confidence_sum", at, &S::confidence_sum, {"auto", "free", "at_most_one"},
+           "at_most_one: the calibration term is lost where the confidences sum to more than 1.");
+  t.flag("reward.abstention", at, &S::abstention, "Allow the answer 'none'.");
+  t.number("reward.wrong_penalty", at, &S::wrong_penalty, 0, 1e6, "",
+           "Cost of a wrong answer where abstention is allowed.");
+  t.number("reward.length_weight", at, &S::length_weight, 0, 1e6, "", "Overlong penalty at the length limit.");
+  t.number("reward.length_soft", at, &S::length_soft, 0, 1, "",
+           "Fraction of rollout.max_new_tokens where the overlong penalty starts.");
+}
+
+void rollout_options(Table& t) {
+  using S = RolloutSection;
+  const auto at = &RunConfig::rollout;
+  t.integer("rollout.group_size", at, &S::group_size, 1, 4096, "completions", "Completions of one problem (G).");
+  t.integer("rollout.max_new_tokens", at, &S::max_new_tokens, 1, 1 << 20, "tokens", "Longest completion.");
+  t.number("rollout.temperature", at, &S::temperature, 0.01, 100, "",
+           "Sampling temperature; also of the policy that the loss optimises.");
+  t.integer("rollout.top_k", at, &S::top_k, 0, 1 << 24, "tokens", "Sample among the k most likely tokens; 0: off.");
+  t.number("rollout.top_p", at, &S::top_p, 0.0001, 1, "",
+           "Sample among the most likely tokens that hold this probability.");
+  t.number("rollout.min_p", at, &S::min_p, 0, 1, "", "Drop tokens less likely than this times the most likely.");
+  t.integer("rollout.max_batch", at, &S::max_batch, 1, 4096, "sequences", "Sequences decoded together.",
+            Effect::machine);
+  t.integer("rollout.replacement_rounds", at, &S::replacement_rounds, 0, 100, "rounds",
+            "Extra rounds of a step that replace groups whose rewards are all equal (dynamic sampling).");
+}
+
+void learn_options(Table& t) {
+  using S = LearnSection;
+  const auto at = &RunConfig::learn;
+  t.number("learn.learning_rate", at, &S::learning_rate, 0, 10, "", "AdamW's peak learning rate.");
+  t.choice("learn.schedule", at, &S::schedule, {"linear", "cosine", "constant"},
+           "After the warm-up: to 0 over run.steps, or constant.");
+  t.number("learn.warmup_fraction", at, &S::warmup_fraction, 0, 1, "of run.steps", "Linear warm-up.");
+  t.number("learn.beta1", at, &S::beta1, 0, 0.999999, "", "AdamW's first moment decay.");
+  t.number("learn.beta2", at, &S::beta2, 0, 0.999999, "", "AdamW's second moment decay.");
+  t.number("learn.epsilon", at, &S::epsilon, 1e-20, 1, "", "AdamW's epsilon.");
+  t.number("learn.weight_decay", at, &S::weight_decay, 0, 10, "", "Decoupled weight decay.");
+  t.number("learn.grad_clip", at, &S::grad_clip, 0, kAnyHigh, "", "Largest global gradient norm; 0: no clipping.");
+  t.choice("learn.advantage", at, &S::advantage, {"mean", "mean_std", "maxrl"},
+           "r - m; (r - m)/(s + eps); (r - m)/(m + eps).");
+  t.choice("learn.loss", at, &S::loss, {"token_mean", "sequence_mean", "fixed_length"},
+           "Over all tokens (DAPO); mean of sequence means (GRPO); sum / (sequences x max_new_tokens) (Dr. GRPO).");
+  t.choice("learn.ratio", at, &S::ratio, {"token", "sequence", "cispo"},
+           "Importance ratio: per token; length-normalised per sequence (GSPO); CISPO.");
+  t.number("learn.clip_low", at, &S::clip_low, 0, 1, "", "Ratios are clipped below 1 - this.");
+  t.number("learn.clip_high", at, &S::clip_high, 0, kAnyHigh, "", "Ratios are clipped above 1 + this.");
+  t.number("learn.kl_coefficient", at, &S::kl_coefficient, 0, 1e6, "",
+           "Weight of the k3 estimate of the KL to the initial policy.");
+  t.choice("learn.mismatch", at, &S::mismatch, {"none", "truncate", "mask"},
+           "Rollout/learner mismatch: weight tokens by min(ratio, cap), or mask those outside [1/cap, cap].");
+  t.number("learn.mismatch_cap", at, &S::mismatch_cap, 1, kAnyHigh, "", "The cap.");
+  t.integer("learn.updates_per_batch", at, &S::updates_per_batch, 1, 1000, "updates", "Optimizer steps on one batch.");
+  t.flag("learn.mask_truncated", at, &S::mask_truncated,
+         "Leave completions that hit the length limit out of the update.");
+  t.flag("learn.drop_zero_variance", at, &S::drop_zero_variance,
+         "Leave groups whose rewards are all equal out of the update.");
+  t.integer<S, std::int64_t>("learn.micro_batch_tokens", at, &S::micro_batch_tokens, 16, 1LL << 40, "tokens",
+                             "Tokens computed together; bounds the memory of activations.");
+  t.choice("learn.activation_checkpointing", at, &S::activation_checkpointing, {"none", "block"},
+           "block: keep only the inputs of blocks and compute each again in the backward pass.", Effect::machine);
+  t.integer("learn.max_skipped_steps", at, &S::max_skipped_steps, 0, 1000000, "steps",
+            "Consecutive steps with a non-finite loss or gradient before the run stops.");
+  t.text("learn.replay", at, &S::replay,
+         "Run directory whose stored trajectories are trained on, without any rollout.");
+}
+
+void other_options(Table& t) {
+  using Sft = SftSection;
+  t.integer<Sft, std::int64_t>("sft.cases", &RunConfig::sft, &Sft::cases, 1, kMax<std::int64_t>, "problems",
+                               "Gold sets to learn from, spread evenly over the conditions.");
+  t.integer("sft.batch", &RunConfig::sft, &Sft::batch, 1, 1 << 20, "problems", "Gold sets of one update.");
+  t.integer("sft.epochs", &RunConfig::sft, &Sft::epochs, 1, 10000, "epochs", "Passes over the cases.");
+  t.number("sft.learning_rate", &RunConfig::sft, &Sft::learning_rate, 0, 10, "", "Peak learning rate.");
+
+  using Eval = EvalSection;
+  t.integer<Eval, std::int64_t>("eval.every", &RunConfig::eval, &Eval::every, 0, kMax<std::int64_t>, "steps",
+                                "Evaluate before the first step, every so many steps and at the end; 0: never.");
+  t.integer<Eval, std::int64_t>("eval.problems", &RunConfig::eval, &Eval::problems, 1, kMax<std::int64_t>, "problems",
+                                "The first so many problems of the split.");
+  t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train"}, "Split that is evaluated.");
+  t.integer("eval.samples", &RunConfig::eval, &Eval::samples, 1, 4096, "completions", "Completions a problem.");
+  t.number("eval.temperature", &RunConfig::eval, &Eval::temperature, 0, 100, "", "Sampling temperature; 0: greedy.");
+  t.integer("eval.bootstrap", &RunConfig::eval, &Eval::bootstrap, 10, 1000000, "resamples", "For the 95 % intervals.");
+
+  using Store = StoreSection;
+  t.integer<Store, std::int64_t>("store.every", &RunConfig::store, &Store::every, 0, kMax<std::int64_t>, "steps",
+                                 "Steps between checkpoints; 0: only at the end.", Effect::machine);
+  t.integer("store.keep", &RunConfig::store, &Store::keep, 1, 1000000, "checkpoints",
+            "Newest checkpoints that are kept.", Effect::machine);
+  t.flag("store.trajectories", &RunConfig::store, &Store::trajectories, "Write every completion to trajectories/.",
+         Effect::machine);
+
+  using Topology = TopologySection;
+  const std::string help = "Ranks of this role; 0: chosen from the number of ranks.";
+  t.integer("topology.rollout", &RunConfig::topology, &Topology::rollout, 0, 1 << 20, "ranks", help, Effect::machine);
+  t.integer("topology.verifier", &RunConfig::topology, &Topology::verifier, 0, 1 << 20, "ranks", help, Effect::machine);
+  t.integer("topology.learner", &RunConfig::topology, &Topology::learner, 0, 1 << 20, "ranks", help, Effect::machine);
+
+  using Bench = BenchSection;
+  t.integer("bench.batch", &RunConfig::bench, &Bench::batch, 1, 4096, "sequences", "rollout: completions in all.",
+            Effect::request);
+  t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 4096, "prompts", "learn: prompts of the step.",
+            Effect::request);
+  t.integer("bench.prompt", &RunConfig::bench, &Bench::prompt, 1, 1 << 20, "tokens", "Length of each prompt.",
+            Effect::request);
+  t.integer("bench.new", &RunConfig::bench, &Bench::new_tokens, 1, 1 << 20, "tokens", "Length of each completion.",
+            Effect::request);
+  t.integer("bench.group", &RunConfig::bench, &Bench::group, 1, 4096, "completions", "Completions that share a prompt.",
+            Effect::request);
+
+  using Inspect = InspectSection;
+  t.text("inspect.path", &RunConfig::inspect, &Inspect::path, "Run directory, trajectory file or checkpoint folder.",
+         Effect::request);
+  t.integer<Inspect, std::int64_t>("inspect.step", &RunConfig::inspect, &Inspect::step, -1, kMax<std::int64_t>, "",
+                                   "Step of a run directory; -1: the last.", Effect::request);
+  t.text("inspect.problem", &RunConfig::inspect, &Inspect::problem, "Show the texts of this problem.", Effect::request);
+  t.number("inspect.min_reward", &RunConfig::inspect, &Inspect::min_reward, -kAnyHigh, kAnyHigh, "",
+           "Only completions with at least this reward.", Effect::request);
+  t.number("inspect.max_reward", &RunConfig::inspect, &Inspect::max_reward, -kAnyHigh, kAnyHigh, "",
+           "Only completions with at most this reward.", Effect::request);
+  t.integer("inspect.limit", &RunConfig::inspect, &Inspect::limit, 1, kMax<int>, "completions",
+            "Most completions listed.", Effect::request);
+
+  t.text("ask.question", &RunConfig::ask, &AskSection::question, "The question.", Effect::request);
+  t.integer("ask.samples", &RunConfig::ask, &AskSection::samples, 1, 4096, "completions", "Answer sets to sample.",
+            Effect::request);
+
+  t.text("export.output", &RunConfig::export_, &ExportSection::output,
+         "Folder to write; it must not exist, or be empty.", Effect::request);
+  t.choice("export.dtype", &RunConfig::export_, &ExportSection::dtype, {"float32", "bfloat16", "float16"},
+           "Dtype of the written weights.", Effect::request);
+}
+
+std::vector<Option> make_table() {
+  Table table;
+  run_options(table);
+  model_options(table);
+  task_options(table);
+  reward_options(table);
+  rollout_options(table);
+  learn_options(table);
+  other_options(table);
+  return table.take();
+}
+
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0);
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+const std::vector<Option>& option_table() {
+  static const std::vector<Option> table = make_table();
+  return table;
+}
+
+const Option* find_option(const std::string& key) {
+  for (const auto& option : option_table()) {
+    if (option.key == key) return &option;
+  }
+  return nullptr;
+}
+
+std::string nearest_key(const std::string& key) {
+  const auto& table = option_table();
+  // A key without its section ("steps") is nearest to the one that ends so.
+  for (const auto& option : table) {
+    if (option.key.substr(option.key.find('.') + 1) == key) return option.key;
+  }
+  return std::min_element(
+             table.begin(), table.end(),
+             [&](const Option& a, const Option& b) { return edit_distance(key, a.key) < edit_distance(key, b.key); })
+      ->key;
+}
+
+}  // namespace setrl::config

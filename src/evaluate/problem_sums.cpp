@@ -1,0 +1,281 @@
+#include "evaluate/problem_sums.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "base/error.h"
+#include "evaluate/metrics.h"
+#include "evaluate/observations.h"
+
+namespace setrl::evaluate {
+
+namespace {
+
+constexpr int kBins = 10;                                     // of the calibration error
+constexpr double kFlat = 1e-9;                                // rewards closer than this give no signal
+constexpr double kNoVariance = 1e-12;                         // below it a correlation is noise
+constexpr std::int64_t kAnswerBudgets[] = {3, 6, 9, 15, 30};  // of the published coverage table
+
+// Sums of one problem. The last entry is followed by, in this order, the first j answers holding a right one [K],
+// golds found within the budget [budgets], solved within the budget [budgets], and for each bin of the calibration
+// error its count, confidences and right answers [3 * kBins].
+enum Sum : std::size_t {
+  kProblems,
+  kCompared,  // groups of two and more, whose rewards can differ
+  kFlatGroups,
+  kCompletions,
+  kGraded,
+  kTruncated,
+  kTokens,
+  kReward,
+  kRewardSquare,
+  kCorrect,
+  kUniqueCorrect,
+  kUniqueAnswers,
+  kGolds,
+  kProblemsWithGolds,
+  kCoverage,
+  kSlots,
+  kAbstentions,
+  kBrierSets,
+  kBrier,
+  kConfidenceSets,
+  kConfidence,
+  kConfidenceSquare,
+  kCount,
+  kCountSquare,
+  kConfidenceCount,
+  kFixed
+};
+
+constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
+
+double ratio(double numerator, double denominator) {
+  return denominator == 0 ? kUndefined : numerator / denominator;
+}
+
+// Of a population (divided by n, not n - 1), from its sums.
+double variance(double sum, double squares, double n) {
+  return n == 0 ? kUndefined : std::max(0.0, squares / n - (sum / n) * (sum / n));
+}
+
+}  // namespace
+
+ProblemSums::ProblemSums(const std::vector<Group>& groups, int k) : k_(k) {
+  SETRL_CHECK(k > 0, "k = {}", k);
+  std::vector<const Group*> counted;
+  std::int64_t fewest = std::numeric_limits<std::int64_t>::max();
+  double completions = 0, sets = 0;
+  for (const auto& group : groups) {
+    SETRL_CHECK(group.verdicts.size() == group.completions.size(), "problem {}: {} completions, {} verdicts",
+                group.problem.id, group.completions.size(), group.verdicts.size());
+    std::int64_t size = 0;
+    for (const auto& verdict : group.verdicts) {
+      if (!counts(verdict)) continue;
+      ++size;
+      reward_centre_ += verdict.total;
+      if (verdict.outcome != Outcome::graded) continue;
+      if (verdict.answers.confidences.empty()) calibrated_ = false;
+      ConfidencePairs pairs;
+      append_pairs(verdict, pairs);
+      for (const double confidence : pairs.confidences) distinct_.emplace(confidence, 0);
+      if (verdict.answers.confidences.empty()) continue;
+      confidence_centre_ += confidence_sum(verdict);
+      count_centre_ += verdict.correct_count();
+      sets += 1;
+    }
+    if (size == 0) continue;
+    counted.push_back(&group);
+    fewest = std::min(fewest, size);
+    completions += static_cast<double>(size);
+  }
+  if (completions > 0) reward_centre_ /= completions;
+  if (sets > 0) {
+    confidence_centre_ /= sets;
+    count_centre_ /= sets;
+  }
+  std::uint32_t index = 0;
+  for (auto& entry : distinct_) entry.second = index++;
+  if (!counted.empty()) {
+    std::set<std::int64_t> budgets = {1, fewest};
+    for (const auto answers : kAnswerBudgets) {
+      if (answers % k == 0 && answers / k <= fewest) budgets.insert(answers / k);
+    }
+    generations_.assign(budgets.begin(), budgets.end());
+  }
+  size_ = kFixed + static_cast<std::size_t>(k) + 2 * generations_.size() + 3 * kBins;
+  for (const auto* group : counted) rows_.push_back(row_of(*group));
+}
+
+ProblemSums::Row ProblemSums::row_of(const Group& group) const {
+  Row row;
+  auto& sums = row.sums;
+  sums.assign(size_, 0);
+  double lowest = std::numeric_limits<double>::infinity(), highest = -lowest;
+  std::int64_t completions = 0, solved = 0;
+  std::map<std::uint32_t, ValueCount> values;
+  for (std::size_t i = 0; i < group.verdicts.size(); ++i) {
+    const Verdict& verdict = group.verdicts[i];
+    if (!counts(verdict)) continue;
+    ++completions;
+    solved += verdict.correct_count() > 0 ? 1 : 0;
+    lowest = std::min(lowest, verdict.total);
+    highest = std::max(highest, verdict.total);
+    add_completion(group.completions[i], verdict, sums);
+    ConfidencePairs pairs;
+    append_pairs(verdict, pairs);
+    for (std::size_t j = 0; j < pairs.confidences.size(); ++j) {
+      const auto value = distinct_.at(pairs.confidences[j]);
+      auto& count = values[value];
+      count.value = value;
+      ++(pairs.correct[j] != 0 ? count.right : count.wrong);
+    }
+  }
+  for (const auto& entry : values) row.values.push_back(entry.second);
+
+  const auto finds = finds_of_golds(group);
+  const auto golds = static_cast<double>(finds.size());
+  const auto found = static_cast<double>(std::count_if(finds.begin(), finds.end(), [](auto n) { return n > 0; }));
+  sums[kProblems] = 1;
+  sums[kCompared] = completions > 1 ? 1 : 0;
+  sums[kFlatGroups] = completions > 1 && highest - lowest < kFlat ? 1 : 0;
+  sums[kUniqueCorrect] = found;
+  sums[kUniqueAnswers] = static_cast<double>(count_unique_answers(group));
+  sums[kGolds] = golds;
+  sums[kProblemsWithGolds] = golds > 0 ? 1 : 0;
+  sums[kCoverage] = golds > 0 ? found / golds : 0;
+  const std::size_t budgets = kFixed + static_cast<std::size_t>(k_);
+  for (std::size_t b = 0; b < generations_.size(); ++b) {
+    for (const auto n : finds) sums[budgets + b] += evaluate::pass_at_k(completions, n, generations_[b]);
+    sums[budgets + generations_.size() + b] = evaluate::pass_at_k(completions, solved, generations_[b]);
+  }
+  return row;
+}
+
+void ProblemSums::add_completion(const Completion& completion, const Verdict& verdict,
+                                 std::vector<double>& sums) const {
+  const double reward = verdict.total - reward_centre_;
+  sums[kCompletions] += 1;
+  sums[kTruncated] += completion.finish == FinishReason::length ? 1 : 0;
+  sums[kTokens] += static_cast<double>(completion.tokens.size());
+  sums[kReward] += reward;
+  sums[kRewardSquare] += reward * reward;
+  if (verdict.outcome != Outcome::graded) {
+    sums[kBrierSets] += 1;
+    sums[kBrier] += 1;
+    return;
+  }
+  const auto ranked = ranked_answers(verdict);
+  const double correct = verdict.correct_count();
+  sums[kGraded] += 1;
+  sums[kCorrect] += correct;
+  sums[kSlots] += static_cast<double>(verdict.correct.size());
+  sums[kAbstentions] += static_cast<double>(verdict.correct.size() - ranked.size());
+  bool hit = false;
+  for (std::size_t j = 0; j < static_cast<std::size_t>(k_); ++j) {
+    hit = hit || (j < ranked.size() && verdict.correct[ranked[j]] != 0);
+    sums[kFixed + j] += hit ? 1 : 0;
+  }
+  if (!calibrated_) return;
+  const double confidence = evaluate::confidence_sum(verdict) - confidence_centre_;
+  const double count = correct - count_centre_;
+  sums[kConfidenceSets] += 1;
+  sums[kConfidence] += confidence;
+  sums[kConfidenceSquare] += confidence * confidence;
+  sums[kCount] += count;
+  sums[kCountSquare] += count * count;
+  sums[kConfidenceCount] += confidence * count;
+  if (ranked.empty()) return;
+  const std::size_t bins = size_ - 3 * kBins;
+  double brier = 0;
+  for (const auto slot : ranked) {
+    const double q = verdict.answers.confidences[slot];
+    const double y = verdict.correct[slot] != 0 ? 1 : 0;
+    const auto bin = static_cast<std::size_t>(std::min(static_cast<int>(q * kBins), kBins - 1));
+    brier += (q - y) * (q - y);
+    sums[bins + 3 * bin] += 1;
+    sums[bins + 3 * bin + 1] += q;
+    sums[bins + 3 * bin + 2] += y;
+  }
+  sums[kBrierSets] += 1;
+  sums[kBrier] += brier / static_cast<double>(ranked.size());
+}
+
+std::map<std::string, double> ProblemSums::metrics(const std::vector<std::uint32_t>& multiplicity) const {
+  SETRL_CHECK(multiplicity.size() == rows_.size(), "{} multiplicities, {} problems", multiplicity.size(), rows_.size());
+  std::vector<double> sums(size_, 0);
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (multiplicity[i] == 0) continue;
+    const double times = multiplicity[i];
+    for (std::size_t s = 0; s < size_; ++s) sums[s] += times * rows_[i].sums[s];
+  }
+  std::map<std::string, double> result;
+  const double completions = sums[kCompletions], problems = sums[kProblems];
+  result["reward_mean"] = ratio(sums[kReward], completions) + reward_centre_;
+  result["reward_std"] = std::sqrt(variance(sums[kReward], sums[kRewardSquare], completions));
+  result["groups_without_signal"] = ratio(sums[kFlatGroups], sums[kCompared]);
+  result["format_rate"] = ratio(sums[kGraded], completions);
+  result["truncated_rate"] = ratio(sums[kTruncated], completions);
+  result["tokens_per_completion"] = ratio(sums[kTokens], completions);
+  result["tokens_per_unique_correct"] = ratio(sums[kTokens], sums[kUniqueCorrect]);
+  result["correct_per_set"] = ratio(sums[kCorrect], completions);
+  result["unique_correct"] = ratio(sums[kUniqueCorrect], problems);
+  result["unique_answers"] = ratio(sums[kUniqueAnswers], problems);
+  result["gold_count"] = ratio(sums[kGolds], problems);
+  result["missed_golds"] = ratio(sums[kGolds] - sums[kUniqueCorrect], problems);
+  result["coverage"] = ratio(sums[kCoverage], sums[kProblemsWithGolds]);
+  result["abstention_rate"] = ratio(sums[kAbstentions], sums[kSlots]);
+  result["answered_accuracy"] = ratio(sums[kCorrect], sums[kSlots] - sums[kAbstentions]);
+
+  std::size_t next = kFixed;
+  for (int j = 1; j <= k_; ++j) result[fmt::format("pass_at_{}", j)] = ratio(sums[next++], completions);
+  result["pass_at_k"] = result[fmt::format("pass_at_{}", k_)];
+  for (const auto m : generations_) result[fmt::format("coverage_at_{}", m * k_)] = ratio(sums[next++], problems);
+  for (const auto m : generations_) result[fmt::format("solved_at_{}", m * k_)] = ratio(sums[next++], problems);
+
+  double pairs = 0, calibration_error = 0;
+  for (int bin = 0; bin < kBins; ++bin, next += 3) {
+    pairs += sums[next];
+    calibration_error += std::abs(sums[next + 2] - sums[next + 1]);
+  }
+  result["brier"] = calibrated_ ? ratio(sums[kBrier], sums[kBrierSets]) : kUndefined;
+  result["ece"] = ratio(calibration_error, pairs);
+  result["auroc"] = auroc(multiplicity);
+
+  const double sets = sums[kConfidenceSets];
+  const double confidence = ratio(sums[kConfidence], sets), count = ratio(sums[kCount], sets);  // less their centres
+  const double confidence_variance = variance(sums[kConfidence], sums[kConfidenceSquare], sets);
+  const double count_variance = variance(sums[kCount], sums[kCountSquare], sets);
+  const bool both_vary = confidence_variance > kNoVariance && count_variance > kNoVariance;
+  const double covariance = ratio(sums[kConfidenceCount], sets) - confidence * count;
+  result["confidence_sum"] = confidence + confidence_centre_;
+  result["confidence_sum_std"] = std::sqrt(confidence_variance);
+  result["confidence_sum_bias"] = confidence + confidence_centre_ - (count + count_centre_);
+  result["confidence_sum_count_correlation"] =
+      both_vary ? covariance / std::sqrt(confidence_variance * count_variance) : kUndefined;
+  return result;
+}
+
+double ProblemSums::auroc(const std::vector<std::uint32_t>& multiplicity) const {
+  std::vector<double> right(distinct_.size(), 0), wrong(distinct_.size(), 0);
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (multiplicity[i] == 0) continue;
+    for (const auto& count : rows_[i].values) {
+      right[count.value] += multiplicity[i] * static_cast<double>(count.right);
+      wrong[count.value] += multiplicity[i] * static_cast<double>(count.wrong);
+    }
+  }
+  double positives = 0, negatives = 0, wins = 0;
+  for (std::size_t v = 0; v < right.size(); ++v) {
+    wins += right[v] * (negatives + wrong[v] / 2);
+    positives += right[v];
+    negatives += wrong[v];
+  }
+  return ratio(wins, positives * negatives);
+}
+
+}  // namespace setrl::evaluate

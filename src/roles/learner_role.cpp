@@ -1,0 +1,145 @@
+#include "roles/learner_role.h"
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/options.h"
+#include "learn/advantage.h"
+#include "records/wire.h"
+#include "store/trajectory_file.h"
+
+namespace setrl::roles {
+
+namespace {
+
+constexpr int kBalance = 21;  // Group: learner -> learner
+
+// Place and size of a collected group, as the learners tell each other.
+struct Load {
+  std::int64_t index = 0;
+  std::int64_t tokens = 0;
+  int holder = 0;
+};
+
+std::vector<Load> gather_loads(comm::Communicator& learners, const std::vector<Group>& groups) {
+  std::vector<std::int64_t> mine;
+  for (const auto& group : groups) {
+    mine.push_back(group.index);
+    mine.push_back(group.token_count());
+  }
+  std::vector<std::uint8_t> bytes(mine.size() * sizeof(std::int64_t));
+  if (!bytes.empty()) std::memcpy(bytes.data(), mine.data(), bytes.size());
+  const auto all = comm::all_gather_bytes(learners, bytes);
+  std::vector<Load> loads;
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    std::vector<std::int64_t> pairs(all[rank].size() / sizeof(std::int64_t));
+    if (!pairs.empty()) std::memcpy(pairs.data(), all[rank].data(), all[rank].size());
+    for (std::size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      loads.push_back({pairs[i], pairs[i + 1], static_cast<int>(rank)});
+    }
+  }
+  std::sort(loads.begin(), loads.end(), [](const Load& a, const Load& b) { return a.index < b.index; });
+  return loads;
+}
+
+}  // namespace
+
+LearnerRole::LearnerRole(const Session& session)
+    : session_(session), learner_(session.config, *session.policy.weights, *session.groups.learners) {}
+
+std::int64_t LearnerRole::collect(const WorkOrder& order) {
+  const std::int64_t expected = items_of(order, session_.plan.learner_ranks, session_.world.rank());
+  std::int64_t without_signal = 0;
+  for (std::int64_t i = 0; i < expected; ++i) {
+    collected_.push_back(receive_group(session_.world, kVerified));
+    if (!learn::prepare(session_.config.learn, collected_.back()).signal) ++without_signal;
+  }
+  return without_signal;
+}
+
+void LearnerRole::collect_stored(std::int64_t step) {
+  const std::string& run = session_.config.learn.replay;
+  const auto parts = store::trajectory_parts(run, step);
+  if (parts.empty()) throw_user_error("learn.replay: '{}' holds no trajectories of step {}", run, step);
+  for (const auto& path : parts) {
+    for (auto& stored : store::read_trajectory(path).groups) {
+      if (session_.is_root()) send_group(session_.world, 0, kSummary, summary_of(stored.group));
+      if (owner(session_.plan.learner_ranks, stored.group.index) == session_.world.rank()) {
+        collected_.push_back(std::move(stored.group));
+      }
+    }
+  }
+}
+
+TrainingBatch LearnerRole::balanced(std::int64_t step) {
+  auto& learners = *session_.groups.learners;
+  const LearnSection& config = session_.config.learn;
+  if (config.drop_zero_variance) {
+    collected_.erase(std::remove_if(collected_.begin(), collected_.end(),
+                                    [&](const Group& group) { return !learn::prepare(config, group).signal; }),
+                     collected_.end());
+  }
+  const auto loads = gather_loads(learners, collected_);
+  std::vector<std::int64_t> tokens;
+  for (const auto& load : loads) tokens.push_back(load.tokens);
+  const auto target = learn::balance(tokens, learners.size());
+
+  std::int64_t expected = 0;
+  std::vector<Group> kept;
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    const bool here = loads[i].holder == learners.rank();
+    if (target[i] == learners.rank() && !here) ++expected;
+    if (!here) continue;
+    const auto group = std::find_if(collected_.begin(), collected_.end(),
+                                    [&](const Group& each) { return each.index == loads[i].index; });
+    if (target[i] == learners.rank())
+      kept.push_back(std::move(*group));
+    else
+      learners.send(target[i], kBalance, encode(*group));
+  }
+  for (std::int64_t i = 0; i < expected; ++i) {
+    kept.push_back(decode_group(learners.receive(comm::kAnySource, kBalance).bytes));
+  }
+  collected_.clear();
+  std::sort(kept.begin(), kept.end(), [](const Group& a, const Group& b) { return a.index < b.index; });
+
+  TrainingBatch batch;
+  batch.step = step;
+  for (const auto& group : kept) batch.groups.push_back(learn::prepare(config, group).group);
+  return batch;
+}
+
+learn::StepStats LearnerRole::update(std::int64_t step, StepReport& report) {
+  const Stopwatch clock;
+  const TrainingBatch batch = balanced(step);
+  double groups = static_cast<double>(batch.groups.size());
+  session_.groups.learners->all_reduce(&groups, 1, comm::Reduction::sum);
+  learn::StepStats stats;
+  if (groups > 0) stats = learner_.reinforce(batch, step, session_.config.run.steps);
+  report.learn_s += clock.seconds();
+  return stats;
+}
+
+void LearnerRole::save(std::int64_t step, std::int64_t policy_version, const std::string& kind) {
+  store::CheckpointInfo info;
+  info.step = step;
+  info.policy_version = policy_version;
+  info.optimizer_steps = learner_.optimizer_steps();
+  info.config = config::dump(session_.config);
+  info.config_hash = session_.config_hash;
+  info.model_config = model::to_hf_config(session_.policy.weights->spec(), "float32");
+  info.extra = nlohmann::json{{"kind", kind}, {"chat_format", chat_format_name(session_.policy.format)}}.dump();
+  info.files = policy_files(session_.policy);
+  store::save_checkpoint(session_.config.run.dir, info, learner_.state(), session_.config.store.keep,
+                         *session_.groups.learners);
+}
+
+void LearnerRole::load(const std::string& folder, const store::CheckpointInfo& info) {
+  store::load_checkpoint(folder, learner_.state());
+  learner_.set_optimizer_steps(info.optimizer_steps);
+}
+
+}  // namespace setrl::roles

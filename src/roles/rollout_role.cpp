@@ -1,0 +1,65 @@
+#include "roles/rollout_role.h"
+
+#include "base/clock.h"
+#include "model/decoder.h"
+
+namespace setrl::roles {
+
+RolloutRole::RolloutRole(const Session& session)
+    : session_(session),
+      engine_(session.policy.weights->spec(), model::choose_dtype(session.config.model.dtype),
+              session.config.rollout.max_batch) {}
+
+void RolloutRole::load_weights() {
+  const auto& source = *session_.policy.weights;
+  engine_.begin_update();
+  for (const auto& parameter : model::parameter_table(source.spec())) {
+    const at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
+    source.read(parameter.name, 0, parameter.elements(), tensor.data_ptr<float>());
+    engine_.update(parameter.name, tensor);
+  }
+  engine_.end_update(0);
+}
+
+void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
+  const Stopwatch clock;
+  const RunConfig& config = session_.config;
+  std::vector<rollout::GenerationRequest> requests;
+  std::vector<Group> groups;
+  for (const auto& item : order.items) {
+    if (owner(session_.plan.rollout_ranks, item.index) != session_.world.rank()) continue;
+    Group group;
+    group.step = order.step;
+    group.index = item.index;
+    group.policy_version = engine_.version();
+    group.problem = session_.task->problem(order.split, item.problem);
+    group.prompt = session_.policy.prompt(group.problem, config.task.max_prompt_tokens);
+    rollout::GenerationRequest request;
+    request.tag = static_cast<std::int64_t>(groups.size());
+    request.problem_id = group.problem.id;
+    request.prompt = group.prompt.tokens;
+    request.samples = order.samples;
+    requests.push_back(std::move(request));
+    groups.push_back(std::move(group));
+  }
+
+  rollout::SamplingOptions sampling;
+  sampling.temperature = order.temperature;
+  sampling.top_k = config.rollout.top_k;
+  sampling.top_p = config.rollout.top_p;
+  sampling.min_p = config.rollout.min_p;
+  sampling.max_new_tokens = config.rollout.max_new_tokens;
+  sampling.seed = order.seed;
+  sampling.stop_ids = session_.policy.stop_ids;
+  const auto stats = engine_.generate(
+      requests, sampling, [&](const rollout::GenerationRequest& request, std::vector<Completion> completions) {
+        Group& group = groups[static_cast<std::size_t>(request.tag)];
+        group.completions = std::move(completions);
+        send_group(session_.world, owner(session_.plan.verifier_ranks, group.index), kGenerated, group);
+        group = Group{};  // sent: its memory is given back while others are still generated
+      });
+  report.rollout_s += clock.seconds();
+  report.new_tokens += static_cast<double>(stats.new_tokens);
+}
+
+}  // namespace setrl::roles

@@ -1,0 +1,33 @@
+// What every role of a rank shares: configuration, ranks, policy, task. Made once a process, never changed.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "comm/communicator.h"
+#include "config/run_config.h"
+#include "roles/policy.h"
+#include "tasks/task.h"
+#include "topology/groups.h"
+#include "topology/plan.h"
+
+namespace setrl::roles {
+
+struct Session {
+  const RunConfig config;
+  comm::Communicator& world;  // borrowed
+  const topology::Plan plan;
+  topology::Groups groups;
+  Policy policy;
+  std::unique_ptr<tasks::Task> task;
+  text::Grammar grammar;
+  std::string config_hash;
+
+  const topology::RankPlan& role() const { return plan.ranks.at(static_cast<std::size_t>(world.rank())); }
+  bool is_root() const { return world.rank() == 0; }
+};
+
+// Collective over `world`. Sets the number of compute threads. `plan`: which rank does what.
+std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan plan, comm::Communicator& world);
+
+}  // namespace setrl::roles

@@ -1,0 +1,13 @@
+// SIGTERM and SIGUSR2 ask for a save and a clean stop; a second one ends the process at once.
+#pragma once
+
+#include "comm/communicator.h"
+
+namespace setrl::roles {
+
+void install_signal_handlers();
+
+// True on every rank once any rank has been asked to stop. Collective.
+bool stop_requested(comm::Communicator& world);
+
+}  // namespace setrl::roles

@@ -1,0 +1,62 @@
+#include "roles/step_metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "evaluate/metrics.h"
+
+namespace setrl::roles {
+
+StepLine describe_step(StepRecord& record, int k) {
+  std::sort(record.groups.begin(), record.groups.end(),
+            [](const Group& a, const Group& b) { return a.index < b.index; });
+  const auto metrics = evaluate::metrics(record.groups, k);
+  nlohmann::ordered_json line;
+  const auto put = [&](const char* key, double value) {
+    line[key] = std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
+  };
+  const auto copy = [&](const char* key) {
+    const auto found = metrics.find(key);
+    put(key, found == metrics.end() ? NAN : found->second);
+  };
+
+  line["step"] = record.step;
+  line["policy_version"] = record.policy_version;
+  for (const char* key : {"reward_mean", "reward_std", "format_rate", "correct_per_set", "unique_correct", "pass_at_1",
+                          "pass_at_k", "brier", "ece", "auroc", "confidence_sum", "tokens_per_completion",
+                          "truncated_rate", "groups_without_signal"}) {
+    copy(key);
+  }
+  const auto& stats = record.stats;
+  put("loss", stats.loss);
+  put("grad_norm", stats.grad_norm);
+  put("clip_fraction", stats.clip_fraction);
+  put("kl", stats.kl);
+  put("entropy", stats.entropy);
+  put("logprob_gap_mean", stats.logprob_gap_mean);
+  put("logprob_gap_max", stats.logprob_gap_max);
+  put("staleness", 0);
+  put("learning_rate", stats.learning_rate);
+  line["trained_tokens"] = stats.tokens;
+  line["skipped"] = stats.skipped;
+  const auto& report = record.report;
+  put("rollout_s", report.rollout_s);
+  put("verify_s", report.verify_s);
+  put("learn_s", report.learn_s);
+  put("sync_s", report.sync_s);
+  put("checkpoint_s", record.checkpoint_s);
+  put("step_s", record.step_s);
+  put("rollout_tokens_per_s", report.new_tokens / report.rollout_s);
+  put("learn_tokens_per_s", static_cast<double>(stats.total_tokens) / report.learn_s);
+  line["peak_rss_bytes"] = static_cast<std::int64_t>(report.peak_rss_bytes);
+
+  StepLine result;
+  result.json = line.dump();
+  result.progress =
+      fmt::format("reward {:.3f}  correct {:.2f}/{}  format {:.0f} %  {:.0f} tok/s", metrics.at("reward_mean"),
+                  metrics.at("correct_per_set"), k, 100 * metrics.at("format_rate"), report.new_tokens / record.step_s);
+  return result;
+}
+
+}  // namespace setrl::roles

@@ -1,0 +1,203 @@
+#include "roles/trainer.h"
+
+#include <cstdio>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/system.h"
+#include "roles/evaluation.h"
+#include "roles/learner_role.h"
+#include "roles/progress.h"
+#include "roles/rollout_role.h"
+#include "roles/run_directory.h"
+#include "roles/signals.h"
+#include "roles/step_metrics.h"
+#include "roles/verifier_role.h"
+#include "store/metrics_file.h"
+#include "sync/weight_push.h"
+
+namespace setrl::roles {
+
+namespace {
+
+// One rank's part of a GRPO run.
+class Trainer {
+ public:
+  explicit Trainer(const Session& session)
+      : session_(session), config_(session.config), replay_(!session.config.learn.replay.empty()) {
+    if (session.role().learner) learner_ = std::make_unique<LearnerRole>(session);
+    if (session.role().rollout && !replay_) rollout_ = std::make_unique<RolloutRole>(session);
+    if (session.role().verifier && !replay_) verifier_ = std::make_unique<VerifierRole>(session);
+  }
+
+  int run() {
+    const auto resume = open_run_directory(session_);
+    std::int64_t done = 0;
+    if (resume) {
+      done = resume->info.step;
+      version_ = resume->info.policy_version;
+      if (learner_) learner_->load(resume->folder, resume->info);
+    }
+    if (session_.is_root()) {
+      metrics_ = std::make_unique<store::MetricsFile>(config_.run.dir + "/metrics.jsonl");
+      metrics_->truncate_after(done);
+      progress_ = std::make_unique<Progress>("step", done + 1, config_.run.steps);
+    }
+    push_weights();
+    if (config_.eval.every > 0) evaluate(done);
+
+    std::int64_t saved = resume ? done : -1;
+    bool stopped = false;
+    for (std::int64_t step = done + 1; step <= config_.run.steps && !stopped; ++step) {
+      const bool save = config_.store.every > 0 && step % config_.store.every == 0;
+      run_step(step, save);
+      if (save) saved = step;
+      done = step;
+      if (config_.eval.every > 0 && (step % config_.eval.every == 0 || step == config_.run.steps)) evaluate(step);
+      stopped = stop_requested(session_.world) && step < config_.run.steps;
+    }
+    if (saved != done) save_checkpoint(done);
+    if (stopped) {
+      if (session_.is_root()) {
+        progress_->clear();
+        log::info("stopped on a signal after step {}; continue with --run.resume=auto", done);
+      }
+      return kExitResumable;
+    }
+    if (session_.is_root()) print_comparison();
+    return kExitDone;
+  }
+
+ private:
+  // Generates, grades and collects one order; returns the number of its groups without signal, agreed by all ranks.
+  int process(const WorkOrder& order) {
+    if (rollout_) rollout_->generate(order, report_);
+    if (verifier_) verifier_->verify_training(order, report_);
+    double without_signal = 0;
+    if (learner_) without_signal = static_cast<double>(learner_->collect(order));
+    if (session_.is_root()) receive_summaries(order.items.size());
+    session_.world.all_reduce(&without_signal, 1, comm::Reduction::sum);
+    return static_cast<int>(without_signal);
+  }
+
+  void receive_summaries(std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) summaries_.push_back(receive_group(session_.world, kSummary));
+  }
+
+  void gather_experience(std::int64_t step) {
+    if (replay_) {
+      if (learner_) learner_->collect_stored(step);
+      while (auto envelope = session_.is_root() ? session_.world.try_receive(0, kSummary) : std::nullopt) {
+        summaries_.push_back(decode_group(envelope->bytes));
+      }
+      return;
+    }
+    int missing = config_.task.prompts_per_step;
+    std::int64_t first_index = 0;
+    for (int round = 0; round <= config_.rollout.replacement_rounds && missing > 0; ++round) {
+      const WorkOrder order = training_order(session_, step, round, first_index, missing);
+      first_index += static_cast<std::int64_t>(order.items.size());
+      missing = process(order);
+    }
+    if (verifier_) verifier_->write_trajectory(step, version_);
+  }
+
+  void run_step(std::int64_t step, bool save) {
+    const Stopwatch clock;
+    report_ = StepReport{};
+    summaries_.clear();
+    gather_experience(step);
+    StepRecord record;
+    record.step = step;
+    record.policy_version = version_;
+    if (learner_) record.stats = learner_->update(step, report_);
+    ++version_;
+    push_weights();
+    if (save) record.checkpoint_s = save_checkpoint(step);
+    report_.peak_rss_bytes = static_cast<double>(peak_rss_bytes());
+    record.report = gather_reports(session_.world, report_);
+    if (!session_.is_root()) return;
+    record.groups = std::move(summaries_);
+    record.step_s = clock.seconds();
+    const StepLine line = describe_step(record, config_.task.k);
+    metrics_->append(line.json);
+    if (record.stats.skipped) log::warning("step {}: loss or gradient was not finite; the update was skipped", step);
+    progress_->step(step, line.progress);
+  }
+
+  void push_weights() {
+    const Stopwatch clock;
+    rollout::Engine* engine = rollout_ ? &rollout_->engine() : nullptr;
+    const sync::Visit into_engine = [engine](const model::ParameterSpec& parameter, const at::Tensor& tensor) {
+      if (engine != nullptr) engine->update(parameter.name, tensor);
+    };
+    if (engine != nullptr) engine->begin_update();
+    if (learner_) {
+      if (!replay_) {
+        sync::push([this](const sync::Visit& visit) { learner_->learner().for_each_parameter(visit); },
+                   session_.groups.push.get(), session_.groups.push_root, into_engine);
+      }
+    } else if (engine != nullptr) {
+      const auto& spec = session_.policy.weights->spec();
+      sync::pull(model::parameter_table(spec), model::choose_dtype(config_.model.dtype), *session_.groups.push,
+                 session_.groups.push_root, into_engine);
+    }
+    if (engine != nullptr) engine->end_update(version_);
+    report_.sync_s += clock.seconds();
+  }
+
+  // Returns seconds.
+  double save_checkpoint(std::int64_t step) {
+    const Stopwatch clock;
+    if (learner_) learner_->save(step, version_, "train");
+    return clock.seconds();
+  }
+
+  void evaluate(std::int64_t step) {
+    if (replay_) return;
+    const auto groups = evaluate_policy(session_, rollout_.get(), verifier_.get());
+    if (!session_.is_root()) return;
+    const Intervals last = intervals_of(session_, groups);
+    write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups, last);
+    evaluations_.emplace_back(step, last);
+    progress_->clear();
+    log::info("evaluation after step {}: correct per set {:.3f} [{:.3f}, {:.3f}], format {:.1f} %, Brier {:.3f}", step,
+              last.at("correct_per_set").value, last.at("correct_per_set").low, last.at("correct_per_set").high,
+              100 * last.at("format_rate").value, last.at("brier").value);
+  }
+
+  void print_comparison() {
+    progress_->clear();
+    if (evaluations_.size() < 2) return;
+    const auto& [first_step, first] = evaluations_.front();
+    const auto& [last_step, last] = evaluations_.back();
+    fmt::print("\n{} held-out problems, {} completion{} each, 95 % intervals by bootstrap\n{}",
+               evaluation_order(session_).items.size(), config_.eval.samples, config_.eval.samples == 1 ? "" : "s",
+               evaluate::table({fmt::format("after step {}", first_step), fmt::format("after step {}", last_step)},
+                               {first, last}));
+    std::fflush(stdout);
+  }
+
+  const Session& session_;
+  const RunConfig& config_;
+  const bool replay_;
+  std::unique_ptr<LearnerRole> learner_;
+  std::unique_ptr<RolloutRole> rollout_;
+  std::unique_ptr<VerifierRole> verifier_;
+  std::int64_t version_ = 0;  // updates made
+  StepReport report_;
+  std::vector<Group> summaries_;  // root
+  std::unique_ptr<store::MetricsFile> metrics_;
+  std::unique_ptr<Progress> progress_;
+  std::vector<std::pair<std::int64_t, Intervals>> evaluations_;
+};
+
+}  // namespace
+
+int run_training(const Session& session) {
+  return Trainer(session).run();
+}
+
+}  // namespace setrl::roles

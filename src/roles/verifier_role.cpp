@@ -1,0 +1,60 @@
+#include "roles/verifier_role.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+
+namespace setrl::roles {
+
+VerifierRole::VerifierRole(const Session& session) : session_(session), verifier_(session.config) {}
+
+Group VerifierRole::grade(StepReport& report) {
+  Group group = receive_group(session_.world, kGenerated);
+  const Stopwatch clock;
+  for (const auto& completion : group.completions) {
+    group.verdicts.push_back(verifier_.verify(group.problem, session_.policy.text_of(completion.tokens),
+                                              completion.finish == FinishReason::end_of_turn,
+                                              static_cast<std::int64_t>(completion.tokens.size())));
+  }
+  report.verify_s += clock.seconds();
+  return group;
+}
+
+void VerifierRole::verify_training(const WorkOrder& order, StepReport& report) {
+  const std::int64_t expected = items_of(order, session_.plan.verifier_ranks, session_.world.rank());
+  for (std::int64_t i = 0; i < expected; ++i) {
+    Group group = grade(report);
+    send_group(session_.world, owner(session_.plan.learner_ranks, group.index), kVerified, group);
+    send_group(session_.world, 0, kSummary, summary_of(group));
+    if (session_.config.store.trajectories) finished_.push_back(std::move(group));
+  }
+}
+
+void VerifierRole::verify_evaluation(const WorkOrder& order, StepReport& report) {
+  const std::int64_t expected = items_of(order, session_.plan.verifier_ranks, session_.world.rank());
+  for (std::int64_t i = 0; i < expected; ++i) send_group(session_.world, 0, kVerified, grade(report));
+}
+
+void VerifierRole::write_trajectory(std::int64_t step, std::int64_t policy_version) {
+  if (finished_.empty()) return;
+  // In the order of the step's list, whatever order the groups came in: equal runs write equal files.
+  std::sort(finished_.begin(), finished_.end(), [](const Group& a, const Group& b) { return a.index < b.index; });
+  const auto& ranks = session_.plan.verifier_ranks;
+  const auto part = std::find(ranks.begin(), ranks.end(), session_.world.rank()) - ranks.begin();
+  store::TrajectoryInfo info;
+  info.step = step;
+  info.policy_version = policy_version;
+  info.config_hash = session_.config_hash;
+  store::TrajectoryWriter writer(store::trajectory_path(session_.config.run.dir, step, static_cast<int>(part)), info);
+  for (const auto& group : finished_) writer.append(group, texts_of(group));
+  writer.publish();
+  finished_.clear();
+}
+
+std::vector<std::string> VerifierRole::texts_of(const Group& group) const {
+  std::vector<std::string> texts;
+  for (const auto& completion : group.completions) texts.push_back(session_.policy.text_of(completion.tokens));
+  return texts;
+}
+
+}  // namespace setrl::roles

@@ -1,0 +1,89 @@
+#include "verify/set_grader.h"
+
+#include <unordered_map>
+#include <vector>
+
+#include "base/error.h"
+
+namespace setrl::verify {
+
+namespace {
+
+constexpr std::int32_t kUnassigned = -1;
+
+// Maximum matching of answers to golds by augmenting paths (Kuhn's algorithm). Sets are small: K answers, few golds.
+class Assignment {
+ public:
+  Assignment(const std::vector<std::vector<std::int32_t>>& candidates, std::size_t golds)
+      : candidates_(candidates), answer_of_gold_(golds, kUnassigned), gold_of_answer_(candidates.size(), kUnassigned) {
+    for (std::size_t answer = 0; answer < candidates.size(); ++answer) {
+      std::vector<bool> visited(golds, false);
+      augment(static_cast<std::int32_t>(answer), visited);
+    }
+  }
+  std::int32_t gold(std::size_t answer) const { return gold_of_answer_[answer]; }
+
+ private:
+  // An answer that once has a gold keeps having one: a later answer can only move it to another.
+  bool augment(std::int32_t answer, std::vector<bool>& visited) {
+    const auto& golds = candidates_[static_cast<std::size_t>(answer)];
+    for (const auto gold : golds) {
+      if (visited[static_cast<std::size_t>(gold)]) continue;
+      visited[static_cast<std::size_t>(gold)] = true;
+      auto& holder = answer_of_gold_[static_cast<std::size_t>(gold)];
+      if (holder == kUnassigned || augment(holder, visited)) {
+        holder = answer;
+        gold_of_answer_[static_cast<std::size_t>(answer)] = gold;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  const std::vector<std::vector<std::int32_t>>& candidates_;
+  std::vector<std::int32_t> answer_of_gold_;
+  std::vector<std::int32_t> gold_of_answer_;
+};
+
+// Normalised spelling -> golds that have it, ascending and without repetition.
+std::unordered_map<std::string, std::vector<std::int32_t>> spellings_of(const Problem& problem) {
+  std::unordered_map<std::string, std::vector<std::int32_t>> spellings;
+  for (std::size_t i = 0; i < problem.golds.size(); ++i) {
+    const auto gold = static_cast<std::int32_t>(i);
+    const auto add = [&](const std::string& spelling) {
+      auto& golds = spellings[text::normalise(spelling)];
+      if (golds.empty() || golds.back() != gold) golds.push_back(gold);
+    };
+    add(problem.golds[i].text);
+    for (const auto& alias : problem.golds[i].aliases) add(alias);
+  }
+  return spellings;
+}
+
+}  // namespace
+
+void SetGrader::grade(const Problem& problem, Verdict& verdict) const {
+  SETRL_CHECK(verdict.answers.well_formed(), "a malformed text was given to the grader");
+  const auto spellings = spellings_of(problem);
+  const std::size_t k = verdict.answers.answers.size();
+  std::vector<std::vector<std::int32_t>> candidates(k);
+  verdict.correct.assign(k, 0);
+  verdict.matched_gold.assign(k, -1);
+  for (std::size_t i = 0; i < k; ++i) {
+    const std::string answer = text::normalise(verdict.answers.answers[i]);
+    const auto found = spellings.find(answer);
+    if (found != spellings.end()) {
+      candidates[i] = found->second;
+    } else if (abstention_ && answer == "none") {
+      verdict.matched_gold[i] = kAbstained;
+    }
+  }
+  const Assignment assignment(candidates, problem.golds.size());
+  for (std::size_t i = 0; i < k; ++i) {
+    if (candidates[i].empty()) continue;
+    verdict.correct[i] = assignment.gold(i) != kUnassigned;
+    verdict.matched_gold[i] = verdict.correct[i] ? assignment.gold(i) : candidates[i].front();
+  }
+}
+
+}  // namespace setrl::verify

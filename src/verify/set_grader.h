@@ -1,0 +1,23 @@
+// Grades a set against a list of gold answers by normalised exact match.
+#pragma once
+
+#include <string>
+
+#include "verify/verifier.h"
+
+namespace setrl::verify {
+
+// An answer matches a gold where text::normalise of both is equal (the gold's text or one of its aliases). A gold
+// counts once. Where an answer matches several golds, the assignment with most golds found is taken, so that the number
+// of correct answers does not depend on their order; among equal ones the earlier answer gets the gold.
+class SetGrader : public Grader {
+ public:
+  // `abstention`: the answer "none" is an abstention (unless it matches a gold).
+  explicit SetGrader(bool abstention) : abstention_(abstention) {}
+  void grade(const Problem& problem, Verdict& verdict) const override;
+
+ private:
+  bool abstention_;
+};
+
+}  // namespace setrl::verify

@@ -1,0 +1,224 @@
+"""End-to-end tests of the program with the tiny random model: role splits, resume, signals, replay, errors, commands."""
+import glob
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+SOURCE = os.environ["SETRL_SOURCE_DIR"]
+SETRL = os.path.join(os.environ["SETRL_BINARY_DIR"], "setrl")
+TIMINGS = {"rollout_s", "verify_s", "learn_s", "sync_s", "checkpoint_s", "step_s", "rollout_tokens_per_s", "learn_tokens_per_s",
+           "peak_rss_bytes"}
+ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                   OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_btl_vader_single_copy_mechanism="none")
+STABLE_KEYS = """step policy_version reward_mean reward_std format_rate correct_per_set unique_correct pass_at_1 pass_at_k brier ece
+auroc confidence_sum tokens_per_completion truncated_rate groups_without_signal loss grad_norm clip_fraction kl entropy
+logprob_gap_mean logprob_gap_max staleness learning_rate rollout_s verify_s learn_s sync_s checkpoint_s step_s
+rollout_tokens_per_s learn_tokens_per_s peak_rss_bytes""".split()
+
+
+class Program(unittest.TestCase):
+    """A fresh folder for each test, and how the program is called."""
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="setrl-test-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def command(self, command, *options, ranks=1):
+        launcher = ["mpirun", "--quiet", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
+        config = ["--config", os.path.join(SOURCE, "configs/demo_tiny.cfg")] if command in ("train", "sft", "eval", "ask") else []
+        return launcher + [SETRL, command, *config, *options]
+
+    def start(self, *arguments, **keywords):
+        return subprocess.Popen(self.command(*arguments, **keywords), env=ENVIRONMENT, cwd=self.folder, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def call(self, *arguments, code=0, **keywords):
+        process = self.start(*arguments, **keywords)
+        out, err = process.communicate(timeout=240)
+        self.assertEqual(process.returncode, code, f"{arguments}\n{out}\n{err}")
+        return out + err
+
+    def train(self, name, *options, ranks=1, code=0):
+        return self.call("train", f"--run.dir={self.path(name)}", "--rollout.max_new_tokens=24", *options, ranks=ranks, code=code)
+
+    def metrics(self, name):
+        with open(os.path.join(self.path(name), "metrics.jsonl")) as lines:
+            return [{k: v for k, v in json.loads(line).items() if k not in TIMINGS} for line in lines]
+
+    def weights(self, name):
+        out = self.path(name + "-export")
+        self.call("export", self.path(name), f"--output={out}")
+        with open(os.path.join(out, "model.safetensors"), "rb") as file:
+            return file.read()
+
+
+class Splits(Program):
+    STEPS = "--run.steps=2"
+
+    def test_every_split_generates_and_grades_the_same(self):
+        self.train("one", self.STEPS)
+        expected = self.metrics("one")
+        self.assertEqual(len(expected), 2)
+        for ranks, options in ((2, []), (3, []), (5, ["--topology.rollout=2", "--topology.verifier=1", "--topology.learner=2"])):
+            self.train(f"split{ranks}", self.STEPS, *options, ranks=ranks)
+            actual = self.metrics(f"split{ranks}")
+            # The first step's groups come from the same weights: equal to the last bit, whatever the split.
+            for key in ("reward_mean", "reward_std", "entropy", "tokens_per_completion", "format_rate"):
+                if key != "entropy":
+                    self.assertEqual(actual[0][key], expected[0][key], f"{ranks} ranks, {key}")
+            # More learners change only rounding.
+            self.assertAlmostEqual(actual[0]["grad_norm"], expected[0]["grad_norm"], delta=1e-4 * abs(expected[0]["grad_norm"]) + 1e-7)
+            self.assertAlmostEqual(actual[0]["entropy"], expected[0]["entropy"], delta=1e-5)
+
+    def test_the_number_of_verifiers_changes_nothing(self):
+        self.train("a", self.STEPS, ranks=3)
+        self.train("b", self.STEPS, "--topology.rollout=1", "--topology.verifier=3", "--topology.learner=1", ranks=5)
+        self.assertEqual(self.metrics("a"), self.metrics("b"))
+        self.assertEqual(self.weights("a"), self.weights("b"))
+
+    def test_equal_runs_are_equal_and_keys_are_all_there(self):
+        self.train("a", self.STEPS)
+        self.train("b", self.STEPS)
+        self.assertEqual(self.metrics("a"), self.metrics("b"))
+        with open(self.path("a/metrics.jsonl")) as lines:
+            for line in lines:
+                self.assertFalse(set(STABLE_KEYS) - set(json.loads(line)))
+        for name in ("config.cfg", "trajectories/step-000001.h5", "checkpoints/latest/DONE", "logs/rank-0000.log"):
+            self.assertTrue(os.path.exists(self.path("a/" + name)), name)
+        self.train("c", self.STEPS, "--run.seed=44")
+        self.assertNotEqual(self.metrics("a"), self.metrics("c"))
+
+
+class Resume(Program):
+    def test_a_continued_run_equals_the_uninterrupted_one(self):
+        self.train("whole", "--run.steps=4", "--store.every=2")
+        # Killed after the checkpoint of step 2, with lines of later steps already written.
+        process = self.start("train", f"--run.dir={self.path('cut')}", "--rollout.max_new_tokens=24", "--run.steps=4", "--store.every=2")
+        done = self.path("cut/checkpoints/step-000002/DONE")
+        while not os.path.exists(done) and process.poll() is None:
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+        self.assertTrue(os.path.exists(done))
+        self.train("cut", "--run.steps=4", "--store.every=2", "--run.resume=auto")
+        self.assertEqual(self.metrics("cut"), self.metrics("whole"))
+        self.assertEqual(self.weights("cut"), self.weights("whole"))
+        # Once finished, continuing has nothing to do and changes nothing.
+        self.train("cut", "--run.steps=4", "--store.every=2", "--run.resume=auto")
+        self.assertEqual(self.metrics("cut"), self.metrics("whole"))
+
+    def test_another_number_of_learners_continues(self):
+        self.train("run", "--run.steps=2", "--store.every=2", ranks=4)
+        self.train("run", "--run.steps=3", "--run.resume=auto", ranks=3)
+        self.assertEqual([line["step"] for line in self.metrics("run")], [1, 2, 3])
+
+    def test_another_configuration_is_refused_with_the_key(self):
+        self.train("run", "--run.steps=1")
+        out = self.train("run", "--run.steps=2", "--run.resume=auto", "--learn.clip_low=0.1", code=2)
+        self.assertIn("learn.clip_low: 0.2 -> 0.1", out)
+
+    def test_a_run_is_not_overwritten(self):
+        self.train("run", "--run.steps=1")
+        self.assertIn("run.resume=auto", self.train("run", "--run.steps=1", code=2))
+
+
+class Signals(Program):
+    def stop(self, ranks):
+        name = f"run{ranks}"
+        process = self.start("train", f"--run.dir={self.path(name)}", "--rollout.max_new_tokens=24", "--run.steps=500", ranks=ranks)
+        lines = self.path(name + "/metrics.jsonl")
+        while process.poll() is None and not (os.path.exists(lines) and os.path.getsize(lines) > 0):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGUSR2)
+        out, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 75, out + err)
+        return name
+
+    def test_a_signal_saves_and_exits_75(self):
+        for ranks in (1, 3):
+            name = self.stop(ranks)
+            done = len(self.metrics(name))
+            self.assertTrue(os.path.exists(self.path(f"{name}/checkpoints/step-{done:06}/DONE")))
+            self.train(name, f"--run.steps={done + 1}", "--run.resume=auto", ranks=ranks)
+            self.assertEqual(len(self.metrics(name)), done + 1)
+
+
+class Replay(Program):
+    def test_stored_trajectories_give_the_same_update(self):
+        self.train("live", "--run.steps=2")
+        self.train("replayed", "--run.steps=2", f"--learn.replay={self.path('live')}")
+        self.assertEqual(self.weights("live"), self.weights("replayed"))
+        for live, replayed in zip(self.metrics("live"), self.metrics("replayed")):
+            self.assertEqual(live["loss"], replayed["loss"])
+            self.assertEqual(live["reward_mean"], replayed["reward_mean"])
+
+
+class Errors(Program):
+    def one_line(self, *arguments, ranks=1):
+        out = self.call(*arguments, ranks=ranks, code=2)
+        lines = [line for line in out.splitlines() if "error: " in line]
+        self.assertEqual(len(lines), 1, out)
+        self.assertNotIn("check failed", out)
+        return lines[0]
+
+    def test_mistakes_end_with_one_clear_line_and_code_2(self):
+        out = f"--run.dir={self.path('x')}"
+        self.assertIn("learn.learning_rate", self.one_line("train", out, "--learn.learning_rat=1"))
+        self.assertIn("run.steps", self.one_line("train", out, "--run.step=1", ranks=3))
+        self.assertIn("no/such/model", self.one_line("train", out, "--model.path=no/such/model"))
+        self.assertIn("no/such/folder", self.one_line("train", out, "--task.name=ddxplus", "--task.path=no/such/folder", ranks=2))
+        self.assertIn("4", self.one_line("train", out, "--topology.rollout=2", "--topology.verifier=1", "--topology.learner=1", ranks=3))
+        self.assertIn("max_prompt_tokens", self.one_line("train", out, "--task.max_prompt_tokens=16"))
+        self.assertIn("trian", self.one_line("trian"))
+        self.assertIn("no.h5", self.one_line("inspect", "no.h5"))
+
+    def test_an_unwritable_run_directory(self):
+        open(self.path("file"), "w").close()
+        self.assertIn("run.dir", self.one_line("train", f"--run.dir={self.path('file')}/run"))
+
+
+class Commands(Program):
+    def test_sft_teaches_and_the_other_commands_read_its_result(self):
+        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=96", "--sft.epochs=1")
+        losses = [line["loss"] for line in self.metrics("sft")]
+        self.assertLess(losses[-1], 0.8 * losses[0])
+        out = self.call("eval", f"--model.path={self.path('sft')}", f"--run.dir={self.path('eval')}", "--eval.problems=4",
+                        "--rollout.max_new_tokens=16")
+        self.assertIn("correct", out)
+        with open(self.path("eval/eval.json")) as file:
+            document = json.load(file)
+        self.assertEqual(document["task"], "demo")
+        self.assertTrue(os.path.exists(self.path("eval/eval.h5")))
+        two = self.call("eval", f"--model.path={self.path('sft')}", f"--run.dir={self.path('eval2')}", "--eval.problems=4",
+                        "--rollout.max_new_tokens=16", ranks=2)
+        self.assertIn("correct", two)
+        with open(self.path("eval2/eval.json")) as file:
+            self.assertEqual(json.load(file)["metrics"], document["metrics"])
+        self.call("ask", "fever and cough", f"--model.path={self.path('sft')}", "--rollout.max_new_tokens=8")
+        self.call("train", f"--model.path={self.path('sft')}", f"--run.dir={self.path('rl')}", "--run.steps=1",
+                  "--rollout.max_new_tokens=16", "--eval.every=1", "--eval.problems=2")
+        self.assertTrue(glob.glob(self.path("rl/eval-000001.json")))
+        summary = self.call("inspect", self.path("rl"))
+        self.assertIn("completions", summary)
+        problem = next(word for line in summary.splitlines() for word in line.split() if word.startswith("demo/"))
+        self.assertIn("golds:", self.call("inspect", self.path("rl"), "--step=1", f"--problem={problem}"))
+        self.call("import", self.path("rl"), f"--output={self.path('hf')}", "--dtype=bfloat16")
+        self.call("eval", f"--model.path={self.path('hf')}", f"--run.dir={self.path('eval3')}", "--eval.problems=2",
+                  "--rollout.max_new_tokens=8")
+
+    def test_help_and_dry_run(self):
+        self.assertIn("train", self.call("--help"))
+        self.assertIn("--learn.clip_low", self.call("train", "--help"))
+        self.assertIn("verifier", self.call("train", "--dry-run", ranks=3))
+
+
+if __name__ == "__main__":
+    unittest.main()
