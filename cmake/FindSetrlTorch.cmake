@@ -17,8 +17,10 @@ if(SetrlTorch_FOUND AND NOT TARGET setrl::torch)
   get_filename_component(setrl_torch_lib_dir "${SETRL_TORCH_CPU}" DIRECTORY)
   add_library(setrl_torch INTERFACE)
   add_library(setrl::torch ALIAS setrl_torch)
-  target_include_directories(
-    setrl_torch SYSTEM INTERFACE "${SETRL_TORCH_INCLUDE}" "${SETRL_TORCH_INCLUDE}/torch/csrc/api/include")
+  # Searched last: the folder holds a newer copy of fmt, whose functions the system's library does not have.
+  target_compile_options(
+    setrl_torch INTERFACE "SHELL:-idirafter ${SETRL_TORCH_INCLUDE}"
+                          "SHELL:-idirafter ${SETRL_TORCH_INCLUDE}/torch/csrc/api/include")
   target_link_libraries(
     setrl_torch INTERFACE OpenMP::OpenMP_CXX "${SETRL_TORCH_CPU}" "${SETRL_TORCH_C10}" "-Wl,-rpath,${setrl_torch_lib_dir}"
                           "-Wl,--allow-shlib-undefined")
