@@ -1,6 +1,7 @@
 #include "learn/tiny_model.h"
 
-#include "base/error.h"
+#include <cmath>
+
 #include "base/random.h"
 
 namespace setrl::learn::testing {
@@ -30,9 +31,11 @@ model::ModelSpec tiny_spec(const std::string& family) {
 
 void TinyWeights::read(const std::string& name, std::int64_t begin, std::int64_t end, float* out) const {
   const bool norm = name.find("norm") != std::string::npos;
+  const std::uint64_t stream = stable_hash(name);
   for (std::int64_t i = begin; i < end; ++i) {
-    RandomStream random(7, stable_hash(name) + static_cast<std::uint64_t>(i));
-    out[i - begin] = static_cast<float>(norm ? 1 + 0.1 * random.normal() : scale_ * random.normal());
+    // Uniform of deviation 1.
+    const double value = std::sqrt(12.0) * (uniform_at(7, stream, static_cast<std::uint32_t>(i), 0) - 0.5);
+    out[i - begin] = static_cast<float>(norm ? 1 + 0.1 * value : scale_ * value);
   }
 }
 
