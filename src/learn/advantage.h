@@ -11,8 +11,8 @@
 
 namespace setrl::learn {
 
-// Advantages of one group's rewards; kind: mean (r - m), mean_std ((r - m) / (s + 1e-6), s of the population as in
-// TRL), maxrl ((r - m) / (m + 1e-6)).
+// Advantages of one group's rewards; kind: mean (r - m), mean_std ((r - m) / (s + 1e-6), s of the
+// population; TRL takes the sample's s and 1e-4), maxrl ((r - m) / (m + 1e-6)). All zero where the rewards are equal.
 std::vector<double> advantages(const std::string& kind, const std::vector<double>& rewards);
 
 // Verified group -> training group. Infrastructure failures are masked and left out of the mean; truncated completions

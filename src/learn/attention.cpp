@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "learn/kernels.h"
+#include "learn/tensor_ops.h"
 
 namespace setrl::learn {
 
@@ -80,6 +81,13 @@ void merge(const at::Tensor& out_a, const at::Tensor& lse_a, const at::Tensor& o
   });
 }
 
+at::Tensor widened(const at::Tensor& x) {
+  if (x.scalar_type() == at::kFloat) return x;
+  const at::Tensor wide = at::zeros(x.sizes(), at::kFloat);
+  add_to_float(x, wide);
+  return wide;
+}
+
 }  // namespace
 
 AttentionResult attention_forward(const AttentionShape& shape, const std::vector<PackedGroup>& groups,
@@ -114,18 +122,27 @@ AttentionResult attention_forward(const AttentionShape& shape, const std::vector
 
 at::Tensor attention_backward(const AttentionShape& shape, const std::vector<PackedGroup>& groups,
                               const at::Tensor& qkv, const AttentionResult& result, const at::Tensor& d_out) {
-  const Heads x = split(shape, qkv);
-  const at::Tensor d_qkv = at::zeros_like(qkv);
+  // The causal parts run in float32 whatever the compute dtype: the library's bfloat16 kernel takes twice as long for
+  // them. It also lets the parts be added up in float32.
+  const at::Tensor wide_qkv = widened(qkv), wide_d_out = widened(d_out);
+  const AttentionResult wide_result{widened(result.out), result.lse};
+  const Heads x = split(shape, qkv), wide = split(shape, wide_qkv);
+  const at::Tensor d_qkv = at::zeros_like(wide_qkv);
   Heads gradient = split(shape, d_qkv);
   for (const auto& group : groups) {
     const Run prompt{group.prompt_begin, 1, group.prompt_rows};
-    flash_backward(x, result, d_out, prompt, prompt, true, gradient);
+    flash_backward(wide, wide_result, wide_d_out, prompt, prompt, true, gradient);
     const std::int64_t rows = group.completions_rows();
     if (rows == 0) continue;
     flash_backward(x, result, d_out, {group.completions_begin, 1, rows}, prompt, false, gradient);
-    for (const Run& run : completion_runs(group)) flash_backward(x, result, d_out, run, run, true, gradient);
+    for (const Run& run : completion_runs(group)) {
+      flash_backward(wide, wide_result, wide_d_out, run, run, true, gradient);
+    }
   }
-  return d_qkv;
+  if (qkv.scalar_type() == at::kFloat) return d_qkv;
+  const at::Tensor narrow = at::empty_like(qkv);
+  from_float(d_qkv, narrow);
+  return narrow;
 }
 
 }  // namespace setrl::learn
