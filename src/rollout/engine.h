@@ -1,5 +1,6 @@
 // Batched sampling with a KV cache. A completion depends on (weights, seed, problem id, sample index) only: not on the
-// batch it ran in, nor on the rank. One thread calls an engine; it uses the process's compute threads inside.
+// batch it ran in, nor on the rank. One thread calls an engine; it uses the process's compute threads inside
+// (at::get_num_threads()).
 #pragma once
 
 #include <ATen/ATen.h>
@@ -7,11 +8,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/model_spec.h"
 #include "records/completion.h"
+#include "rollout/isa.h"
 
 namespace setrl::rollout {
 
@@ -41,8 +44,10 @@ struct EngineStats {
 
 class Engine {
  public:
-  // `dtype`: float32 or bfloat16. `max_batch`: sequences decoded together.
-  Engine(const model::ModelSpec& spec, at::ScalarType dtype, int max_batch);
+  // `dtype`: float32 or bfloat16. `max_batch`: sequences decoded together. `isa`: the best this CPU has, unless given.
+  // Memory: the weights once in `dtype` (tied embeddings once), KV pages for the tokens in flight (at most about
+  // max_batch completions with their prompts, each prompt once; kept for the next call), logits of max_batch rows.
+  Engine(const model::ModelSpec& spec, at::ScalarType dtype, int max_batch, std::optional<Isa> isa = std::nullopt);
   ~Engine();
 
   // Weight update, tensor by tensor under Hugging Face names, any dtype (converted). Between begin and end no
@@ -54,6 +59,9 @@ class Engine {
 
   // Generates all requests with continuous batching; calls `done` once a request's last completion is finished (in
   // order of finishing). `on_token` (may be empty) sees each token as it is sampled: request tag, sample index, id.
+  // A completion also ends (as `length`) where the model's max_positions is reached. Throws UserError on an empty or
+  // too long prompt, an id outside the vocabulary, options out of range, and logits that are not finite (diverged
+  // weights).
   using Done = std::function<void(const GenerationRequest&, std::vector<Completion>)>;
   using OnToken = std::function<void(std::int64_t tag, int sample, std::int32_t id)>;
   EngineStats generate(const std::vector<GenerationRequest>& requests, const SamplingOptions& sampling,

@@ -1,0 +1,55 @@
+// Grouped-query attention of a tile of rows over cached keys and values.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "rollout/kernels.h"
+#include "rollout/kv_cache.h"
+
+namespace setrl::rollout {
+
+// One token of a forward pass: position `position` of the sequence whose pages are `pages`.
+struct Row {
+  std::int32_t token = 0;
+  std::int32_t position = 0;
+  const KvCache::Page* pages = nullptr;
+};
+
+// Consecutive rows that share their first `shared_pages` pages: the samples of one prompt (each row its own tail), or
+// consecutive positions of one sequence (all pages shared). The shared part is read once for all of them.
+struct AttentionTile {
+  std::int64_t first_row = 0, rows = 0, shared_pages = 0;
+};
+
+// Per-thread work space.
+struct AttentionScratch {
+  MemoryBlock scores, probs, out;
+  std::vector<float> sums;
+};
+
+class Attention {
+ public:
+  Attention(const model::ModelSpec& spec, const Kernels& kernels, const KvCache& cache);
+
+  // Rows of a tile of sequences of up to `length` positions that keep its scratch within about 1 MB.
+  std::int64_t tile_rows(std::int64_t length) const;
+  void reserve(AttentionScratch& scratch, std::int64_t rows, std::int64_t length) const;
+
+  // `q`: act [rows * H/N, D] of one kv head after RoPE, first row = the tile's first. `out`: act, the first row's first
+  // element of this kv head's heads; rows `out_stride` bytes apart. The result of a row depends on its own keys only.
+  void attend(const AttentionTile& tile, const Row* rows, std::int64_t layer, std::int64_t kv_head, const char* q,
+              char* out, std::int64_t out_stride, AttentionScratch& scratch) const;
+
+ private:
+  // Scores of `rows` q rows (heads included) against one page, or their probabilities times its values.
+  void score_page(const char* q, std::int64_t rows, const char* keys, float* scores, std::int64_t stride) const;
+  void value_page(const char* probs, std::int64_t stride, std::int64_t rows, const char* values, float* out) const;
+
+  const Kernels& kernels_;
+  const KvCache& cache_;
+  std::int64_t per_kv_head_, head_size_, value_columns_;
+  float scale_;
+};
+
+}  // namespace setrl::rollout

@@ -1,0 +1,186 @@
+#include "rollout/forward.h"
+
+#include <algorithm>
+
+#include "model/decoder.h"
+
+namespace setrl::rollout {
+
+namespace {
+// Row distance in bytes: whole cache lines, and one more so that rows do not fall on the same cache sets.
+std::int64_t row_stride(std::int64_t columns, std::int64_t element_bytes) {
+  return round_up(round_up(columns, kTileColumns) * element_bytes, 64) + 64;
+}
+}  // namespace
+
+Forward::Forward(const Weights& weights, const Kernels& kernels, const KvCache& cache)
+    : weights_(weights),
+      kernels_(kernels),
+      cache_(cache),
+      attention_(weights.spec(), kernels, cache),
+      spec_(weights.spec()) {
+  const std::int64_t q = spec_.heads * spec_.head_size, act = kernels.act_bytes;
+  residual_.stride = row_stride(spec_.hidden, 4);
+  normed_.stride = row_stride(spec_.hidden, act);
+  final_.stride = normed_.stride;
+  qkv_.stride = row_stride(q + 2 * spec_.kv_heads * spec_.head_size, 4);
+  attended_.stride = row_stride(q, act);
+  inner_.stride = row_stride(spec_.inner, act);
+  q_stride_ = spec_.heads / spec_.kv_heads * spec_.head_size * act;
+  logit_stride_ = round_up(spec_.vocabulary, kTileColumns) + 16;
+}
+
+void Forward::grow_rope(std::int64_t positions) {
+  const std::int64_t half = spec_.head_size / 2, known = static_cast<std::int64_t>(cos_.size()) / half;
+  if (positions <= known) return;
+  const std::int64_t wanted = round_up(positions, 1024);
+  const auto rope = model::make_rope(spec_, at::arange(wanted, at::kLong));
+  const auto take = [&](const at::Tensor& table) {
+    const at::Tensor first = table.narrow(1, 0, half).contiguous();
+    return std::vector<float>(first.const_data_ptr<float>(), first.const_data_ptr<float>() + first.numel());
+  };
+  cos_ = take(rope.cos);
+  sin_ = take(rope.sin);
+}
+
+void Forward::reserve(const ThreadTeam& team, const Batch& batch) {
+  const auto rows = static_cast<std::int64_t>(batch.rows.size());
+  const auto logit_rows = static_cast<std::int64_t>(batch.logit_rows.size());
+  if (rows > capacity_) {
+    capacity_ = rows;
+    for (Rows* buffer : {&residual_, &normed_, &qkv_, &attended_, &inner_}) {
+      buffer->block = MemoryBlock(capacity_ * buffer->stride);
+    }
+    q_ = MemoryBlock(spec_.kv_heads * capacity_ * q_stride_);
+  }
+  if (logit_rows > logit_capacity_) {
+    logit_capacity_ = logit_rows;
+    final_.block = MemoryBlock(logit_capacity_ * final_.stride);
+    logits_ = MemoryBlock(logit_capacity_ * logit_stride_ * 4);
+  }
+  std::int64_t tile_rows = 0, length = 0;
+  for (const auto& tile : batch.tiles) tile_rows = std::max(tile_rows, tile.rows);
+  for (const auto& row : batch.rows) length = std::max<std::int64_t>(length, row.position + 1);
+  scratch_.resize(std::max(scratch_.size(), static_cast<std::size_t>(team.size())));
+  for (auto& scratch : scratch_) attention_.reserve(scratch, tile_rows, length);
+  grow_rope(length);
+}
+
+void Forward::run(ThreadTeam& team, const Batch& batch, const std::function<void(int, std::int64_t)>& draw) {
+  reserve(team, batch);
+  team.run([&](int thread) { work(team, thread, batch, draw); });
+}
+
+void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
+                   const std::function<void(int, std::int64_t)>& draw) {
+  const auto rows = static_cast<std::int64_t>(batch.rows.size());
+  const auto epsilon = static_cast<float>(spec_.norm_epsilon);
+  team.for_each(thread, rows, [&](std::int64_t row, std::int64_t) {
+    weights_.embedding().get_row(batch.rows[static_cast<std::size_t>(row)].token, residual_.floats(row));
+  });
+  for (std::int64_t layer = 0; layer < spec_.layers; ++layer) layer_pass(team, thread, batch, layer);
+  const auto logit_rows = static_cast<std::int64_t>(batch.logit_rows.size());
+  if (logit_rows == 0) return;
+  team.for_each(thread, logit_rows, [&](std::int64_t i, std::int64_t) {
+    kernels_.rms_norm(residual_.floats(batch.logit_rows[static_cast<std::size_t>(i)]), weights_.final_norm().data(),
+                      epsilon, spec_.hidden, final_.at(i));
+  });
+  product_into(team, thread, weights_.head(), final_, logit_rows, logits_.floats(), logit_stride_, false);
+  team.for_each(thread, batch.draws, [&](std::int64_t i, std::int64_t) { draw(thread, i); });
+}
+
+void Forward::layer_pass(ThreadTeam& team, int thread, const Batch& batch, std::int64_t index) {
+  const LayerWeights& layer = weights_.layer(index);
+  const auto rows = static_cast<std::int64_t>(batch.rows.size());
+  const auto epsilon = static_cast<float>(spec_.norm_epsilon);
+  const auto norm = [&](const std::vector<float>& weight) {
+    team.for_each(thread, rows, [&](std::int64_t row, std::int64_t) {
+      kernels_.rms_norm(residual_.floats(row), weight.data(), epsilon, spec_.hidden, normed_.at(row));
+    });
+  };
+  norm(layer.input_norm);
+  product_into(team, thread, layer.qkv, normed_, rows, qkv_.floats(0), qkv_.stride / 4, false);
+  team.for_each(thread, rows, [&](std::int64_t row, std::int64_t) { rotate_and_store(batch, layer, index, row); });
+  const auto tiles = static_cast<std::int64_t>(batch.tiles.size());
+  team.for_each(thread, tiles * spec_.kv_heads, [&](std::int64_t item, std::int64_t) {
+    const auto& tile = batch.tiles[static_cast<std::size_t>(item / spec_.kv_heads)];
+    const std::int64_t head = item % spec_.kv_heads;
+    attention_.attend(tile, batch.rows.data() + tile.first_row, index, head,
+                      q_.data() + (head * capacity_ + tile.first_row) * q_stride_,
+                      attended_.at(tile.first_row) + head * q_stride_, attended_.stride,
+                      scratch_[static_cast<std::size_t>(thread)]);
+  });
+  product_into(team, thread, layer.out, attended_, rows, residual_.floats(0), residual_.stride / 4, true);
+  norm(layer.post_norm);
+  product(team, thread, layer.gate_up, normed_, rows,
+          [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
+            alignas(64) float gate_and_up[16 * kTileColumns];
+            call.c = gate_and_up;
+            call.c_stride = kTileColumns;
+            kernels_.tile(count, call);
+            kernels_.silu_mul(gate_and_up, count, inner_.at(row) + tile * kPanelColumns * kernels_.act_bytes,
+                              inner_.stride);
+          });
+  product_into(team, thread, layer.down, inner_, rows, residual_.floats(0), residual_.stride / 4, true);
+}
+
+void Forward::rotate_and_store(const Batch& batch, const LayerWeights& layer, std::int64_t index, std::int64_t row) {
+  const Row& at = batch.rows[static_cast<std::size_t>(row)];
+  const std::int64_t size = spec_.head_size, half = size / 2, group = spec_.heads / spec_.kv_heads;
+  const auto epsilon = static_cast<float>(spec_.norm_epsilon);
+  float* q = qkv_.floats(row);
+  float* k = q + spec_.heads * size;
+  const float* v = k + spec_.kv_heads * size;
+  if (spec_.qkv_bias) {
+    for (std::size_t i = 0; i < layer.qkv_bias.size(); ++i) q[i] += layer.qkv_bias[i];
+  }
+  const float* cos = cos_.data() + at.position * half;
+  const float* sin = sin_.data() + at.position * half;
+  for (std::int64_t h = 0; h < spec_.heads; ++h) {
+    if (spec_.qk_norm) kernels_.norm_head(q + h * size, layer.q_norm.data(), epsilon, size);
+    kernels_.rotate(q + h * size, cos, sin, half);
+  }
+  const KvCache::Page page = at.pages[at.position / kPageTokens];
+  for (std::int64_t n = 0; n < spec_.kv_heads; ++n) {
+    kernels_.to_act(q + n * group * size, 1.0f, group * size, q_.data() + (n * capacity_ + row) * q_stride_);
+    if (spec_.qk_norm) kernels_.norm_head(k + n * size, layer.k_norm.data(), epsilon, size);
+    kernels_.rotate(k + n * size, cos, sin, half);
+    cache_.write(page, at.position % kPageTokens, index, n, k + n * size, v + n * size);
+  }
+}
+
+template <class Make>
+void Forward::product(ThreadTeam& team, int thread, const PackedMatrix& weight, const Rows& input, std::int64_t rows,
+                      const Make& make) {
+  // Row blocks of nearly equal height; a tile of weights is read from memory for the first and from cache for the
+  // others, while the next tile is fetched.
+  const std::int64_t blocks = (rows + kernels_.max_rows - 1) / kernels_.max_rows;
+  const std::int64_t tile_bytes = 2 * weight.panel_bytes();
+  TileCall call;
+  call.panel_bytes = weight.panel_bytes();
+  call.depth = weight.depth();
+  call.a_stride = input.stride;
+  call.prefetch_step = std::max<std::int64_t>(128 / blocks, 1);
+  team.for_each(thread, weight.tiles(), [&](std::int64_t tile, std::int64_t next) {
+    call.b = weight.tile(tile);
+    const char* ahead = weight.tile(next < weight.tiles() ? next : tile);
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const std::int64_t begin = rows * block / blocks, end = rows * (block + 1) / blocks;
+      call.a = input.at(begin);
+      call.prefetch = ahead + tile_bytes * block / blocks;
+      make(tile, begin, static_cast<int>(end - begin), call);
+    }
+  });
+}
+
+void Forward::product_into(ThreadTeam& team, int thread, const PackedMatrix& weight, const Rows& input,
+                           std::int64_t rows, float* out, std::int64_t out_stride, bool add) {
+  product(team, thread, weight, input, rows, [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
+    call.c = out + row * out_stride + tile * kTileColumns;
+    call.c_stride = out_stride;
+    call.add = add;
+    kernels_.tile(count, call);
+  });
+}
+
+}  // namespace setrl::rollout

@@ -1,0 +1,73 @@
+// One forward pass of the decoder over a batch of rows (tokens of any sequences, prefill and decode mixed), inference
+// only. Residual stream, norms, RoPE, softmax and logits in float32; matrix products take act and storage types
+// (kernels.h) and sum in float32. M rows, E hidden, H heads, N kv heads, D head size, I inner, V vocabulary.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "rollout/attention.h"
+#include "rollout/thread_team.h"
+#include "rollout/weights.h"
+
+namespace setrl::rollout {
+
+struct Batch {
+  std::vector<Row> rows;             // pages must exist for every row's position
+  std::vector<AttentionTile> tiles;  // cover all rows, in order
+  std::vector<std::int64_t> logit_rows;
+  std::int64_t draws = 0;  // how often `draw` is called at the end
+  void clear() {
+    rows.clear();
+    tiles.clear();
+    logit_rows.clear();
+    draws = 0;
+  }
+};
+
+class Forward {
+ public:
+  Forward(const Weights& weights, const Kernels& kernels, const KvCache& cache);
+
+  // Stores keys and values of all rows, then the logits of `logit_rows`, then calls draw(thread, 0 .. draws-1), each
+  // once, on the team's threads; draw must not throw.
+  void run(ThreadTeam& team, const Batch& batch, const std::function<void(int, std::int64_t)>& draw);
+
+  const float* logits(std::int64_t index) const { return logits_.floats() + index * logit_stride_; }  // [V]
+  const Attention& attention() const { return attention_; }
+
+ private:
+  // Activations of a layer: rows `stride` bytes apart, columns behind the last are zero.
+  struct Rows {
+    MemoryBlock block;
+    std::int64_t stride = 0;
+    char* at(std::int64_t row) const { return block.data() + row * stride; }
+    float* floats(std::int64_t row) const { return reinterpret_cast<float*>(at(row)); }
+  };
+
+  void reserve(const ThreadTeam& team, const Batch& batch);
+  void grow_rope(std::int64_t positions);
+  void work(ThreadTeam& team, int thread, const Batch& batch, const std::function<void(int, std::int64_t)>& draw);
+  void layer_pass(ThreadTeam& team, int thread, const Batch& batch, std::int64_t index);
+  void rotate_and_store(const Batch& batch, const LayerWeights& layer, std::int64_t index, std::int64_t row);
+  // c[row, 32 * tile ..] of every row and tile; `make(tile, row, rows, call)` finishes the call and runs it.
+  template <class Make>
+  void product(ThreadTeam& team, int thread, const PackedMatrix& weight, const Rows& input, std::int64_t rows,
+               const Make& make);
+  void product_into(ThreadTeam& team, int thread, const PackedMatrix& weight, const Rows& input, std::int64_t rows,
+                    float* out, std::int64_t out_stride, bool add);
+
+  const Weights& weights_;
+  const Kernels& kernels_;
+  const KvCache& cache_;
+  Attention attention_;
+  const model::ModelSpec& spec_;
+  std::int64_t capacity_ = 0, logit_capacity_ = 0, logit_stride_ = 0, q_stride_ = 0;
+  Rows residual_, normed_, qkv_, attended_, inner_, final_;
+  MemoryBlock q_, logits_;  // q: act [N][M][H/N * D]
+  std::vector<AttentionScratch> scratch_;
+  std::vector<float> cos_, sin_;  // [positions, D/2]
+};
+
+}  // namespace setrl::rollout
