@@ -32,15 +32,15 @@ def metric(document, name, digits):
 
 def reliability(axes, documents, labels):
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="perfectly calibrated")
-    most = max(bin["count"] for document in documents for bin in document["reliability"])
     for document, label, colour in zip(documents, labels, COLOURS):
         bins = [bin for bin in document["reliability"] if bin["count"] > 0]
+        most = max((bin["count"] for bin in bins), default=1)
         confidence = [bin["mean_confidence"] for bin in bins]
         accuracy = [bin["accuracy"] for bin in bins]
         axes.plot(confidence, accuracy, color=colour, linewidth=1.5,
                   label=f"{label} (ECE {metric(document, 'ece', 3)}, AUROC {metric(document, 'auroc', 2)})")
         axes.scatter(confidence, accuracy, s=[12 + 140 * bin["count"] / most for bin in bins], color=colour, alpha=0.8)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin", ylabel="share of answers that are correct")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin (dot area: its share of the answers)", ylabel="share of answers that are correct")
     axes.set_aspect("equal")
 
 
