@@ -34,12 +34,17 @@ class Backoff {
     sleep_ns_ = std::min(sleep_ns_ * 3 / 2, busy ? kFirstSleepNs : kLastSleepNs);
   }
 
+  // Something is under way that moves only while it is polled: short sleeps from here on.
+  void hurry() { sleep_ns_ = kFirstSleepNs; }
+
   // Whether pause() sleeps by now: the time for housekeeping.
   bool asleep() const { return asleep_; }
 
  private:
   static constexpr int kSpins = 32;
-  static constexpr double kYieldSeconds = 40e-6;
+  // Longer than the shortest sleep with the kernel's slack: two ranks that answer each other fall back into step after
+  // one of them has slept.
+  static constexpr double kYieldSeconds = 200e-6;
   static constexpr double kBusySeconds = 1.0;
   static constexpr long kFirstSleepNs = 20'000;
   static constexpr long kLastSleepNs = 1'000'000;

@@ -88,7 +88,7 @@ void Session::wait(const std::function<Operation()>& describe, Backoff::Pace pac
     {
       const std::lock_guard lock(mutex);
       if (poll()) return;
-      reap();
+      if (!reap()) backoff.hurry();
       answer_questions();
     }
     if (deadline.passed()) give_up(operation, deadline.limit());

@@ -18,6 +18,6 @@ using ReadSlice = std::function<void(const std::string& name, std::int64_t begin
 // the caller's part: name -> content.
 void write_hf_folder(const std::string& folder, const ModelSpec& spec, DType dtype, const ReadSlice& read,
                      const std::vector<std::pair<std::string, std::string>>& extra_files,
-                     const std::vector<std::int32_t>& eos_ids);
+                     const std::vector<std::int32_t>& eos_ids, std::int64_t shard_bytes = 5'000'000'000);
 
 }  // namespace setrl::model

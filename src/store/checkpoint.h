@@ -25,10 +25,17 @@ struct CheckpointInfo {
 };
 
 // Collective over the learners. Writes DIR/checkpoints/step-N.tmp/, fsyncs, verifies, renames, DONE, `latest`, then
-// prunes to `keep` newest. Returns the folder. Throws UserError where the disk is full or the folder is not writable;
-// older checkpoints stay untouched.
+// prunes to `keep` newest (this one always stays; those of later steps go, because the run was resumed before them).
+// Every rank gives the same tensors (float32); the slices of all ranks tile each one. Returns the folder. Where any
+// rank fails (disk full, folder not writable) all throw the same UserError and older checkpoints stay untouched. The
+// names "info" and "slices" are taken: a tensor's name begins otherwise.
 std::string save_checkpoint(const std::string& run_dir, const CheckpointInfo& info,
                             const std::vector<TensorView>& tensors, int keep, comm::Communicator& learners);
+
+// Folders of the whole checkpoints of a run directory, newest first: DONE, index and file sizes are verified, the rank
+// files' content is when it is read (load_checkpoint), so a caller that resumes tries one after the other. Broken ones
+// are skipped with a warning.
+std::vector<std::string> find_checkpoints(const std::string& run_dir);
 
 // Folder of the newest whole checkpoint of a run directory, or "" where there is none. Broken ones are skipped with a
 // warning.

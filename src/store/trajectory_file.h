@@ -18,8 +18,10 @@ struct TrajectoryInfo {
   std::string config_hash;
 };
 
-// Appends groups to step-NNNNNN.h5 under a temporary name; `publish` fsyncs and renames. Without publish the temporary
-// file stays (a crash leaves at most that). Texts are given because the store does not know tokenizers.
+// Collects a step's groups in memory; `publish` writes PATH.tmp, fsyncs and renames, so PATH is always whole. A crash
+// loses at most the current step's file. Texts are given because the store does not know tokenizers. Throws UserError
+// where the folder is not writable or the disk is full (PATH is then as before). Equal groups give equal bytes, in
+// whatever order they were appended.
 class TrajectoryWriter {
  public:
   TrajectoryWriter(const std::string& path, const TrajectoryInfo& info);
@@ -42,12 +44,15 @@ struct Trajectory {
   std::vector<StoredGroup> groups;  // by index
 };
 
-// Throws UserError naming the file where it is no whole trajectory file.
+// Throws UserError naming the file where it is no whole trajectory file; every byte is verified before it is parsed.
+// The order of a verdict's reward terms is that of the file's term names.
 Trajectory read_trajectory(const std::string& path);
 
 // DIR/trajectories/step-000012.h5; with several verifier ranks each writes its own part, step-000012.1.h5 and so on.
 std::string trajectory_path(const std::string& run_dir, std::int64_t step, int part);
 std::vector<std::string> trajectory_parts(const std::string& run_dir, std::int64_t step);  // existing, ordered
 std::vector<std::int64_t> trajectory_steps(const std::string& run_dir);                    // ascending
+// Removes the files of later steps: a resumed run writes them again, perhaps with another number of parts.
+void drop_trajectories_after(const std::string& run_dir, std::int64_t step);
 
 }  // namespace setrl::store

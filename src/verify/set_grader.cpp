@@ -24,20 +24,25 @@ class Assignment {
   std::int32_t gold(std::size_t answer) const { return gold_of_answer_[answer]; }
 
  private:
-  // An answer that once has a gold keeps having one: a later answer can only move it to another.
+  // An answer that once has a gold keeps having one: a later answer can only move it to another, and does so only where
+  // no gold that fits is free.
   bool augment(std::int32_t answer, std::vector<bool>& visited) {
     const auto& golds = candidates_[static_cast<std::size_t>(answer)];
     for (const auto gold : golds) {
+      if (answer_of_gold_[static_cast<std::size_t>(gold)] == kUnassigned) return assign(answer, gold);
+    }
+    for (const auto gold : golds) {
       if (visited[static_cast<std::size_t>(gold)]) continue;
       visited[static_cast<std::size_t>(gold)] = true;
-      auto& holder = answer_of_gold_[static_cast<std::size_t>(gold)];
-      if (holder == kUnassigned || augment(holder, visited)) {
-        holder = answer;
-        gold_of_answer_[static_cast<std::size_t>(answer)] = gold;
-        return true;
-      }
+      if (augment(answer_of_gold_[static_cast<std::size_t>(gold)], visited)) return assign(answer, gold);
     }
     return false;
+  }
+
+  bool assign(std::int32_t answer, std::int32_t gold) {
+    answer_of_gold_[static_cast<std::size_t>(gold)] = answer;
+    gold_of_answer_[static_cast<std::size_t>(answer)] = gold;
+    return true;
   }
 
   const std::vector<std::vector<std::int32_t>>& candidates_;

@@ -1,0 +1,53 @@
+// Files that survive a crash: plain POSIX writes, fsync, rename. Every failure is a UserError naming the path.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace setrl::store {
+
+using Bytes = std::vector<std::uint8_t>;
+
+// An open file; closes it at the end of its life. Move-only.
+class File {
+ public:
+  static File create(const std::string& path);  // truncates what is there
+  static File open(const std::string& path);    // for reading
+  static File modify(const std::string& path);  // an existing file, for reading and writing
+  File(File&& other) noexcept;
+  File& operator=(File&& other) noexcept;
+  ~File();
+
+  void write(const void* data, std::size_t size);
+  // Exactly `size` bytes from `offset`; a file that ends before is a UserError.
+  void read_at(std::int64_t offset, void* data, std::size_t size) const;
+  std::int64_t size() const;
+  void truncate(std::int64_t bytes);
+  void sync();
+  const std::string& path() const { return path_; }
+
+ private:
+  File(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
+  int descriptor_ = -1;
+  std::string path_;
+};
+
+Bytes read_whole_file(const std::string& path);
+
+// Makes entries of a directory (new names, renames) permanent.
+void sync_directory(const std::string& path);
+
+// Makes the directory and its parents.
+void make_directories(const std::string& path);
+
+void rename_path(const std::string& from, const std::string& to);
+
+// Writes PATH.tmp, fsyncs it, renames it to PATH, fsyncs the folder. On failure PATH is as before and PATH.tmp is gone.
+void publish_file(const std::string& path, const std::vector<const Bytes*>& parts);
+
+// Throws UserError: "PATH: cannot ACTION: reason of errno".
+[[noreturn]] void throw_os_error(const std::string& path, const std::string& action);
+
+}  // namespace setrl::store
