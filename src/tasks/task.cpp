@@ -2,12 +2,14 @@
 
 #include "base/error.h"
 #include "tasks/ddxplus_task.h"
+#include "tasks/demo_task.h"
 
 namespace setrl::tasks {
 
 std::unique_ptr<Task> make_task(const RunConfig& config) {
   const auto& name = config.task.name;
   if (name == "ddxplus") return std::make_unique<DdxplusTask>(config);
+  if (name == "demo") return std::make_unique<DemoTask>(config);
   throw_user_error("task.name = {}: the tasks that exist are ddxplus and demo", name);
 }
 
