@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -32,10 +33,11 @@ Policy open_checkpoint(const std::string& folder) {
   if (extra.is_discarded() || !extra.contains("chat_format")) {
     throw_user_error("model.path: checkpoint '{}' does not say its chat format", folder);
   }
-  for (const auto& [name, content] : info.files) {
-    if (name == "tokenizer.json") policy.tokenizer = text::parse_tokenizer(content, folder + "/tokenizer.json");
-  }
-  if (!policy.tokenizer) throw_user_error("model.path: checkpoint '{}' holds no tokenizer", folder);
+  const std::map<std::string, std::string> files(info.files.begin(), info.files.end());
+  if (files.count("tokenizer.json") == 0) throw_user_error("model.path: checkpoint '{}' holds no tokenizer", folder);
+  const auto config = files.find("tokenizer_config.json");
+  policy.tokenizer = text::parse_tokenizer(files.at("tokenizer.json"), config == files.end() ? "" : config->second,
+                                           folder + "/tokenizer.json");
   policy.format = text::choose_chat_format(extra.at("chat_format").get<std::string>(), folder, *policy.tokenizer);
   policy.weights = std::make_unique<CheckpointWeights>(folder);
   return policy;

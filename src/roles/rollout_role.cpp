@@ -5,20 +5,23 @@
 
 namespace setrl::roles {
 
+void load_engine(const model::WeightSource& source, rollout::Engine& engine) {
+  engine.begin_update();
+  for (const auto& parameter : model::parameter_table(source.spec())) {
+    const at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
+    source.read(parameter.name, 0, parameter.elements(), tensor.data_ptr<float>());
+    engine.update(parameter.name, tensor);
+  }
+  engine.end_update(0);
+}
+
 RolloutRole::RolloutRole(const Session& session)
     : session_(session),
       engine_(session.policy.weights->spec(), model::choose_dtype(session.config.model.dtype),
               session.config.rollout.max_batch) {}
 
 void RolloutRole::load_weights() {
-  const auto& source = *session_.policy.weights;
-  engine_.begin_update();
-  for (const auto& parameter : model::parameter_table(source.spec())) {
-    const at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
-    source.read(parameter.name, 0, parameter.elements(), tensor.data_ptr<float>());
-    engine_.update(parameter.name, tensor);
-  }
-  engine_.end_update(0);
+  load_engine(*session_.policy.weights, engine_);
 }
 
 void RolloutRole::generate(const WorkOrder& order, StepReport& report) {

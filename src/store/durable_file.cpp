@@ -47,6 +47,12 @@ File File::modify(const std::string& path) {
   return File(descriptor, path);
 }
 
+File File::append_to(const std::string& path) {
+  const int descriptor = open_retrying(path, O_CREAT | O_APPEND | O_RDWR);
+  if (descriptor < 0) throw_os_error(path, "open for appending");
+  return File(descriptor, path);
+}
+
 File::File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
 
 File& File::operator=(File&& other) noexcept {

@@ -13,9 +13,10 @@ using Bytes = std::vector<std::uint8_t>;
 // An open file; closes it at the end of its life. Move-only.
 class File {
  public:
-  static File create(const std::string& path);  // truncates what is there
-  static File open(const std::string& path);    // for reading
-  static File modify(const std::string& path);  // an existing file, for reading and writing
+  static File create(const std::string& path);     // truncates what is there
+  static File open(const std::string& path);       // for reading
+  static File modify(const std::string& path);     // an existing file, for reading and writing
+  static File append_to(const std::string& path);  // made where missing; every write goes to the end
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
   ~File();

@@ -46,7 +46,7 @@ void TrajectoryWriter::publish() {
   SETRL_CHECK(!state_->published, "{} is published already", state_->path);
   auto& groups = state_->groups;
   // Groups arrive in any order; the file does not depend on it.
-  std::sort(groups.begin(), groups.end(), [](const StoredGroup& a, const StoredGroup& b) {
+  std::stable_sort(groups.begin(), groups.end(), [](const StoredGroup& a, const StoredGroup& b) {
     return std::tie(a.group.step, a.group.index) < std::tie(b.group.step, b.group.index);
   });
   h5::Handle file = h5::create_image();

@@ -35,6 +35,10 @@ class Tokenizer {
 // From a Hugging Face folder, a tokenizer.json file, or a .gguf file. Throws UserError naming the file.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 
+// From the texts of tokenizer.json and tokenizer_config.json ("" where there is none); `where` is named by errors.
+std::unique_ptr<Tokenizer> parse_tokenizer(const std::string& tokenizer_json, const std::string& config_json,
+                                           const std::string& where);
+
 // Trains a byte-level BPE of at most `vocabulary` ids on `corpus`, with ChatML's special tokens. Deterministic.
 std::unique_ptr<Tokenizer> train_tokenizer(const std::vector<std::string>& corpus, std::int64_t vocabulary);
 

@@ -1,0 +1,16 @@
+#include "learn/kernels.h"
+
+#include "base/system.h"
+
+namespace setrl::learn {
+
+Kernels kernels_base();
+Kernels kernels_avx2();
+Kernels kernels_avx512();
+
+const Kernels& kernels() {
+  static const Kernels chosen = cpu_has_avx512() ? kernels_avx512() : cpu_has_avx2() ? kernels_avx2() : kernels_base();
+  return chosen;
+}
+
+}  // namespace setrl::learn

@@ -1,0 +1,307 @@
+#include "learn/learner.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "learn/network.h"
+#include "learn/normalisation.h"
+#include "learn/objective.h"
+#include "learn/schedule.h"
+#include "learn/sharded_parameters.h"
+#include "model/decoder.h"
+
+namespace setrl::learn {
+
+namespace {
+
+at::ScalarType compute_dtype(const RunConfig& config) {
+  const at::ScalarType dtype = model::choose_dtype(config.model.dtype);
+  if (dtype == at::kHalf) {
+    throw_user_error("model.dtype: float16 has too small a range to train in; use bfloat16, float32 or auto");
+  }
+  return dtype;
+}
+
+bool block_checkpointing(const LearnSection& config) {
+  const std::string& kind = config.activation_checkpointing;
+  if (kind != "none" && kind != "block") {
+    throw_user_error("learn.activation_checkpointing: '{}' is not one of none, block", kind);
+  }
+  return kind == "block";
+}
+
+// What one pass over the batch adds up, first on this rank, then over all.
+struct UpdateSums {
+  ObjectiveSums objective;
+  double entropy = 0, gap = 0, gap_tokens = 0, gap_max = 0;
+};
+
+// Log-probabilities beside the loss tokens of a micro-batch, each [L] or empty.
+struct Companions {
+  std::vector<float> old_logprobs, reference_logprobs;
+};
+
+}  // namespace
+
+struct Learner::State {
+  State(const RunConfig& run_config, const model::WeightSource& source, comm::Communicator& learners)
+      : config(run_config),
+        spec(source.spec()),
+        communicator(learners),
+        parameters(source, learners, compute_dtype(run_config), run_config.learn.kl_coefficient > 0),
+        network(spec, parameters, block_checkpointing(run_config.learn)),
+        policy_objective(make_policy_objective(run_config.learn)),
+        imitation_objective(make_imitation_objective()) {}
+
+  // This rank's micro-batches, filled up with empty ones to the largest count of any rank: their work is collective.
+  std::vector<MicroBatch> micro_batches(const TrainingBatch& batch, bool masked_too);
+  // Unmasked completions over all ranks; fills the token counts of `stats`.
+  BatchTotals count(const TrainingBatch& batch, StepStats& stats);
+  // Objective and derivative for loss tokens [begin, end) of a micro-batch.
+  void evaluate(const MicroBatch& batch, const Objective& objective, const std::vector<double>& weights,
+                const Companions& companions, std::int64_t begin, std::int64_t end, const RowStats* stats,
+                float* gradient, UpdateSums& sums);
+  void reduce(UpdateSums& sums);
+  // Clips and steps, or skips where loss or gradient is not finite. Returns the gradient's norm.
+  double optimize(double loss, double learning_rate, bool& skipped);
+  StepStats run(const TrainingBatch& batch, const Objective& objective, const std::string& loss_kind,
+                double temperature, double learning_rate, int updates, bool reference);
+
+  RunConfig config;
+  model::ModelSpec spec;
+  comm::Communicator& communicator;
+  ShardedParameters parameters;
+  Network network;
+  std::unique_ptr<Objective> policy_objective, imitation_objective;
+  std::int64_t optimizer_steps = 0;
+  int skipped_in_a_row = 0;
+};
+
+std::vector<MicroBatch> Learner::State::micro_batches(const TrainingBatch& batch, bool masked_too) {
+  auto result = pack(batch, config.learn.micro_batch_tokens, spec.vocabulary, masked_too);
+  double count = static_cast<double>(result.size());
+  communicator.all_reduce(&count, 1, comm::Reduction::max);
+  result.resize(static_cast<std::size_t>(count));
+  return result;
+}
+
+BatchTotals Learner::State::count(const TrainingBatch& batch, StepStats& stats) {
+  double counts[3] = {0, 0, 0};  // completion tokens, completions, tokens with prompts
+  for (const auto& group : batch.groups) {
+    double tokens = 0;
+    for (const auto& sequence : group.sequences) {
+      if (sequence.masked || sequence.tokens.empty()) continue;
+      tokens += static_cast<double>(sequence.tokens.size());
+      counts[1] += 1;
+    }
+    counts[0] += tokens;
+    if (tokens > 0) counts[2] += tokens + static_cast<double>(group.prompt.size());
+  }
+  communicator.all_reduce(counts, 3, comm::Reduction::sum);
+  stats.tokens = static_cast<std::int64_t>(counts[0]);
+  stats.total_tokens = static_cast<std::int64_t>(counts[2]);
+  return {counts[0], counts[1]};
+}
+
+void Learner::State::evaluate(const MicroBatch& batch, const Objective& objective, const std::vector<double>& weights,
+                              const Companions& companions, std::int64_t begin, std::int64_t end, const RowStats* stats,
+                              float* gradient, UpdateSums& sums) {
+  std::vector<float> logprobs(static_cast<std::size_t>(end - begin));
+  for (std::size_t i = 0; i < logprobs.size(); ++i) {
+    logprobs[i] = stats[i].logprob;
+    sums.entropy += stats[i].entropy;
+  }
+  for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
+    const auto& packed = batch.sequences[s];
+    const std::int64_t first = std::max(begin, packed.loss_begin);
+    const std::int64_t last = std::min(end, packed.loss_begin + packed.count);
+    if (first >= last) continue;
+    const auto beside = [&](const std::vector<float>& values, std::int64_t origin) {
+      return values.empty() ? nullptr : values.data() + (first - origin);
+    };
+    const auto& sequence = *packed.sequence;
+    TokenSpan span;
+    span.count = last - first;
+    span.logprob = logprobs.data() + (first - begin);
+    span.old_logprob = beside(companions.old_logprobs, 0);
+    span.reference_logprob = beside(companions.reference_logprobs, 0);
+    span.rollout_logprob = beside(sequence.rollout_logprobs, packed.loss_begin);
+    span.advantage = sequence.advantage;
+    span.token_weight = weights[s];
+    objective.evaluate(span, gradient + (first - begin), sums.objective);
+    if (span.rollout_logprob == nullptr) continue;
+    for (std::int64_t i = 0; i < span.count; ++i) {
+      const double gap = std::abs(static_cast<double>(span.logprob[i]) - span.rollout_logprob[i]);
+      sums.gap += gap;
+      sums.gap_max = std::max(sums.gap_max, gap);
+    }
+    sums.gap_tokens += static_cast<double>(span.count);
+  }
+}
+
+void Learner::State::reduce(UpdateSums& sums) {
+  double values[6] = {sums.objective.loss, sums.objective.clipped, sums.objective.kl, sums.entropy, sums.gap,
+                      sums.gap_tokens};
+  communicator.all_reduce(values, 6, comm::Reduction::sum);
+  communicator.all_reduce(&sums.gap_max, 1, comm::Reduction::max);
+  sums.objective = {values[0], values[1], values[2]};
+  sums.entropy = values[3];
+  sums.gap = values[4];
+  sums.gap_tokens = values[5];
+}
+
+double Learner::State::optimize(double loss, double learning_rate, bool& skipped) {
+  const LearnSection& learn = config.learn;
+  const double norm = std::sqrt(parameters.squared_gradient_norm());
+  skipped = !std::isfinite(loss) || !std::isfinite(norm);
+  if (skipped) {
+    ++skipped_in_a_row;
+    log::warning("step skipped: loss {}, gradient norm {} ({} in a row)", loss, norm, skipped_in_a_row);
+    if (skipped_in_a_row > learn.max_skipped_steps) {
+      throw_user_error(
+          "loss or gradient was not finite in {} steps in a row: lower learn.learning_rate (or sft.learning_rate) or "
+          "learn.grad_clip, set model.dtype to float32, or raise learn.max_skipped_steps (now {})",
+          skipped_in_a_row, learn.max_skipped_steps);
+    }
+  } else {
+    skipped_in_a_row = 0;
+    ++optimizer_steps;
+    const auto correction = [&](double beta) {
+      return static_cast<float>(1 - std::pow(beta, static_cast<double>(optimizer_steps)));
+    };
+    AdamwStep step;
+    step.learning_rate = static_cast<float>(learning_rate);
+    step.beta1 = static_cast<float>(learn.beta1);
+    step.beta2 = static_cast<float>(learn.beta2);
+    step.epsilon = static_cast<float>(learn.epsilon);
+    step.weight_decay = static_cast<float>(learn.weight_decay);
+    step.correction1 = correction(learn.beta1);
+    step.correction2 = correction(learn.beta2);
+    // As torch.nn.utils.clip_grad_norm_; 0 switches clipping off.
+    step.gradient_scale =
+        learn.grad_clip > 0 ? static_cast<float>(std::min(1.0, learn.grad_clip / (norm + 1e-6))) : 1.0f;
+    parameters.update(step);
+  }
+  parameters.zero_gradients();
+  return norm;
+}
+
+StepStats Learner::State::run(const TrainingBatch& batch, const Objective& objective, const std::string& loss_kind,
+                              double temperature, double learning_rate, int updates, bool reference) {
+  StepStats stats;
+  stats.learning_rate = learning_rate;
+  const BatchTotals totals = count(batch, stats);
+  if (totals.tokens == 0) return stats;
+  const auto parts = micro_batches(batch, false);
+  std::vector<Companions> companions(parts.size());
+  if (reference) {
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const auto rows = network.evaluate(parts[i], temperature, ShardedParameters::Version::reference);
+      for (const auto& row : rows) companions[i].reference_logprobs.push_back(row.logprob);
+    }
+  }
+  int done = 0;
+  for (int update = 0; update < updates && !stats.skipped; ++update, ++done) {
+    UpdateSums sums;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      std::vector<double> weights;
+      for (const auto& sequence : parts[i].sequences) {
+        weights.push_back(token_weight(loss_kind, totals, sequence.count, config.rollout.max_new_tokens));
+      }
+      // The first update is made at the old policy itself: its log-probabilities are what later updates compare with.
+      std::vector<float> seen(updates > 1 && update == 0 ? parts[i].targets.size() : 0);
+      Network::Loss loss;
+      loss.whole = objective.whole_sequences();
+      loss.gradient = [&](std::int64_t begin, std::int64_t end, const RowStats* rows, float* gradient) {
+        evaluate(parts[i], objective, weights, companions[i], begin, end, rows, gradient, sums);
+        for (std::int64_t at = begin; at < end && !seen.empty(); ++at) {
+          seen[static_cast<std::size_t>(at)] = rows[at - begin].logprob;
+        }
+      };
+      network.train(parts[i], temperature, loss);
+      if (!seen.empty()) companions[i].old_logprobs = std::move(seen);
+    }
+    reduce(sums);
+    if (update == 0 && sums.gap_tokens > 0) {
+      stats.logprob_gap_mean = sums.gap / sums.gap_tokens;
+      stats.logprob_gap_max = sums.gap_max;
+    }
+    stats.loss += sums.objective.loss;
+    stats.clip_fraction += sums.objective.clipped / totals.tokens;
+    stats.kl += sums.objective.kl / totals.tokens;
+    stats.entropy += sums.entropy / totals.tokens;
+    stats.grad_norm += optimize(sums.objective.loss, learning_rate, stats.skipped);
+  }
+  parameters.drop_copies();
+  for (double* value : {&stats.loss, &stats.clip_fraction, &stats.kl, &stats.entropy, &stats.grad_norm}) *value /= done;
+  return stats;
+}
+
+Learner::Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator)
+    : state_(std::make_unique<State>(config, source, communicator)) {}
+
+Learner::~Learner() = default;
+
+StepStats Learner::reinforce(const TrainingBatch& batch, std::int64_t step, std::int64_t total_steps) {
+  const auto& config = state_->config;
+  const double rate = config.learn.learning_rate *
+                      schedule_factor(config.learn.schedule, config.learn.warmup_fraction, step, total_steps);
+  return state_->run(batch, *state_->policy_objective, config.learn.loss, config.rollout.temperature, rate,
+                     config.learn.updates_per_batch, config.learn.kl_coefficient > 0);
+}
+
+StepStats Learner::imitate(const TrainingBatch& batch, std::int64_t step, std::int64_t total_steps) {
+  const auto& config = state_->config;
+  const double rate = config.sft.learning_rate *
+                      schedule_factor(config.learn.schedule, config.learn.warmup_fraction, step, total_steps);
+  return state_->run(batch, *state_->imitation_objective, "token_mean", 1.0, rate, 1, false);
+}
+
+std::vector<std::vector<std::vector<float>>> Learner::logprobs(const TrainingBatch& batch, double temperature) {
+  std::vector<std::vector<std::vector<float>>> result(batch.groups.size());
+  for (std::size_t i = 0; i < result.size(); ++i) result[i].resize(batch.groups[i].sequences.size());
+  for (const auto& part : state_->micro_batches(batch, true)) {
+    const auto rows = state_->network.evaluate(part, temperature, ShardedParameters::Version::current);
+    for (const auto& sequence : part.sequences) {
+      auto& out = result[sequence.group][sequence.index];
+      for (std::int64_t i = 0; i < sequence.count; ++i) {
+        out.push_back(rows[static_cast<std::size_t>(sequence.loss_begin + i)].logprob);
+      }
+    }
+  }
+  state_->parameters.drop_copies();
+  return result;
+}
+
+void Learner::for_each_parameter(const std::function<void(const model::ParameterSpec&, const at::Tensor&)>& visit) {
+  int unit = -1;
+  at::Tensor flat;
+  for (const auto& parameter : model::parameter_table(state_->spec)) {
+    if (parameter.unit != unit) {
+      unit = parameter.unit;
+      flat.reset();
+      state_->parameters.drop_copies();
+      flat = state_->parameters.gather(unit);
+    }
+    visit(parameter, state_->parameters.layout(unit).view(flat, parameter.name));
+  }
+  state_->parameters.drop_copies();
+}
+
+std::vector<TensorView> Learner::state() {
+  return state_->parameters.state();
+}
+std::int64_t Learner::optimizer_steps() const {
+  return state_->optimizer_steps;
+}
+void Learner::set_optimizer_steps(std::int64_t steps) {
+  state_->optimizer_steps = steps;
+}
+void Learner::reset_optimizer() {
+  state_->optimizer_steps = 0;
+  state_->parameters.zero_moments();
+}
+
+}  // namespace setrl::learn

@@ -1,0 +1,54 @@
+#include "learn/unit_layout.h"
+
+#include "base/error.h"
+
+namespace setrl::learn {
+
+const Slot* UnitLayout::find(const std::string& suffix) const {
+  for (const auto& slot : slots) {
+    const std::string& name = slot.parameter.name;
+    if (name.size() >= suffix.size() && name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0) {
+      return &slot;
+    }
+  }
+  return nullptr;
+}
+
+at::Tensor UnitLayout::view(const at::Tensor& flat, const std::string& suffix) const {
+  const Slot* slot = find(suffix);
+  if (slot == nullptr) return {};
+  return flat.narrow(0, slot->begin, slot->parameter.elements()).view(slot->parameter.shape);
+}
+
+at::Tensor UnitLayout::stacked(const at::Tensor& flat, const std::vector<std::string>& suffixes) const {
+  const Slot* first = find(suffixes.front());
+  if (first == nullptr) return {};
+  auto shape = first->parameter.shape;
+  shape[0] = 0;
+  std::int64_t end = first->begin;
+  for (const auto& suffix : suffixes) {
+    const Slot* slot = find(suffix);
+    SETRL_CHECK(slot != nullptr && slot->begin == end, "parameter {} does not follow its neighbour", suffix);
+    shape[0] += slot->parameter.shape[0];
+    end = slot->end();
+  }
+  return flat.narrow(0, first->begin, end - first->begin).view(shape);
+}
+
+std::vector<UnitLayout> unit_layouts(const model::ModelSpec& spec, int ranks) {
+  std::vector<UnitLayout> layouts(static_cast<std::size_t>(model::unit_count(spec)));
+  const auto table = model::parameter_table(spec);
+  for (const bool matrices : {true, false}) {
+    for (const auto& parameter : table) {
+      if ((parameter.shape.size() > 1) != matrices) continue;
+      auto& layout = layouts.at(static_cast<std::size_t>(parameter.unit));
+      layout.slots.push_back({parameter, layout.elements});
+      layout.elements += parameter.elements();
+      if (matrices) layout.matrix_elements = layout.elements;
+    }
+  }
+  for (auto& layout : layouts) layout.shard = (layout.elements + ranks - 1) / ranks;
+  return layouts;
+}
+
+}  // namespace setrl::learn

@@ -1,0 +1,37 @@
+// How the parameters of one FSDP unit lie in its flat buffer. Matrices come first (so that weight decay is one range)
+// and keep the table's order, which puts q, k, v and gate, up side by side: each of the two is one matrix product.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/model_spec.h"
+
+namespace setrl::learn {
+
+struct Slot {
+  model::ParameterSpec parameter;
+  std::int64_t begin = 0;  // first element in the unit
+  std::int64_t end() const { return begin + parameter.elements(); }
+};
+
+struct UnitLayout {
+  std::vector<Slot> slots;
+  std::int64_t elements = 0;         // of all slots
+  std::int64_t matrix_elements = 0;  // [0, matrix_elements) takes weight decay; norms and biases do not
+  std::int64_t shard = 0;            // elements a rank: ceil(elements / ranks); the last shards are padded with zeros
+
+  // The slot whose name ends with `suffix`, or null.
+  const Slot* find(const std::string& suffix) const;
+  // View of one parameter in a whole flat buffer of this unit; undefined where the unit has none of that name.
+  at::Tensor view(const at::Tensor& flat, const std::string& suffix) const;
+  // View of neighbours as one tensor, stacked along their first dimension.
+  at::Tensor stacked(const at::Tensor& flat, const std::vector<std::string>& suffixes) const;
+};
+
+std::vector<UnitLayout> unit_layouts(const model::ModelSpec& spec, int ranks);
+
+}  // namespace setrl::learn
