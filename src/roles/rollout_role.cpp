@@ -60,7 +60,9 @@ void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
         group.completions = std::move(completions);
         send_group(session_.world, owner(session_.plan.verifier_ranks, group.index), kGenerated, group);
         group = Group{};  // sent: its memory is given back while others are still generated
-      });
+      },
+      // Large messages move only while this rank is inside of a communication call.
+      [this](std::int64_t, int, std::int32_t) { session_.world.progress(); });
   report.rollout_s += clock.seconds();
   report.new_tokens += static_cast<double>(stats.new_tokens);
 }
