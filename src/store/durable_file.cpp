@@ -138,11 +138,11 @@ void rename_path(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) throw_os_error(from, "rename to " + to);
 }
 
-void publish_file(const std::string& path, const std::vector<const Bytes*>& parts) {
+void publish_file(const std::string& path, const Bytes& bytes) {
   const std::string temporary = path + ".tmp";
   try {
     File file = File::create(temporary);
-    for (const Bytes* part : parts) file.write(part->data(), part->size());
+    file.write(bytes.data(), bytes.size());
     file.sync();
     rename_path(temporary, path);
   } catch (...) {

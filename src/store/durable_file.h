@@ -46,7 +46,7 @@ void make_directories(const std::string& path);
 void rename_path(const std::string& from, const std::string& to);
 
 // Writes PATH.tmp, fsyncs it, renames it to PATH, fsyncs the folder. On failure PATH is as before and PATH.tmp is gone.
-void publish_file(const std::string& path, const std::vector<const Bytes*>& parts);
+void publish_file(const std::string& path, const Bytes& bytes);
 
 // Throws UserError: "PATH: cannot ACTION: reason of errno".
 [[noreturn]] void throw_os_error(const std::string& path, const std::string& action);

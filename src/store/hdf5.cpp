@@ -1,5 +1,8 @@
 #include "store/hdf5.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -9,8 +12,9 @@ namespace setrl::store::h5 {
 
 namespace {
 
-constexpr hsize_t kChunk = 65536;  // elements
-constexpr unsigned kDeflate = 4;   // docs/trajectory_format.md has the measurement
+constexpr hsize_t kChunk = 65536;      // elements
+constexpr hsize_t kPlainBytes = 4096;  // smaller datasets are not chunked: a chunk's index alone takes 2 KiB
+constexpr unsigned kDeflate = 4;       // docs/trajectory_format.md has the measurement
 const char* const kNulSymbol = "\xE2\x90\x80";
 
 // Errors are thrown with HDF5's message; the library prints nothing by itself.
@@ -32,7 +36,7 @@ Handle file_access() {
 
 Handle in_memory_access() {
   Handle access = file_access();
-  check(H5Pset_fapl_core(access.get(), 4 * 1024 * 1024, false), "HDF5 in-memory driver");
+  check(H5Pset_fapl_core(access.get(), 1024 * 1024, false), "HDF5 in-memory driver");
   return access;
 }
 
@@ -119,18 +123,32 @@ Handle create_file(const std::string& path) {
   return Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose, path);
 }
 
-Handle create_image() {
+void abandon(Handle& file) {
+  void* descriptor = nullptr;
+  if (H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &descriptor) < 0) return;
+  const int memory = ::memfd_create("abandoned", MFD_CLOEXEC);
+  if (memory < 0) return;
+  ::dup2(memory, *static_cast<int*>(descriptor));
+  ::close(memory);
+}
+
+Handle create_image(std::size_t user_block) {
   const Handle access = in_memory_access();
+  // H5Fget_file_image of 1.10.8 leaves a wrong checksum in superblocks that have one; the oldest format has none.
+  check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_EARLIEST, H5F_LIBVER_V110), "HDF5 version bounds");
   const Handle creation = file_creation();
+  check(H5Pset_userblock(creation.get(), user_block), "HDF5 user block");
   return Handle(H5Fcreate("setrl-image", H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose, "HDF5 image");
 }
 
-Bytes take_image(Handle file) {
+Bytes take_image(Handle file, std::size_t user_block) {
   check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "HDF5 image");
   const ssize_t size = H5Fget_file_image(file.get(), nullptr, 0);
   if (size < 0) fail("HDF5 image");
-  Bytes bytes(static_cast<std::size_t>(size));
-  if (H5Fget_file_image(file.get(), bytes.data(), bytes.size()) != size) fail("HDF5 image");
+  Bytes bytes(user_block + static_cast<std::size_t>(size), 0);  // HDF5 leaves the user block out
+  if (H5Fget_file_image(file.get(), bytes.data() + user_block, static_cast<std::size_t>(size)) != size) {
+    fail("HDF5 image");
+  }
   file.close("HDF5 image");
   return bytes;
 }
@@ -139,7 +157,8 @@ Handle open_image(const Bytes& bytes, const std::string& name) {
   const Handle access = in_memory_access();
   // The library copies the image; it does not change ours.
   check(H5Pset_file_image(access.get(), const_cast<std::uint8_t*>(bytes.data()), bytes.size()), name);
-  return Handle(H5Fopen(name.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose, name);
+  // The driver insists that no file of the image's name exists; below /dev/null none can.
+  return Handle(H5Fopen(("/dev/null/" + name).c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose, name);
 }
 
 Handle make_group(hid_t where, const std::string& name) {
@@ -211,7 +230,7 @@ void write_raw(hid_t where, const std::string& name, hid_t type, const std::vect
   const Handle links = link_creation();
   const hsize_t elements =
       std::accumulate(extents.begin(), extents.end(), hsize_t{1}, [](hsize_t a, hsize_t b) { return a * b; });
-  if (compress && !extents.empty() && elements > 0) {
+  if (compress && !extents.empty() && elements * H5Tget_size(type) > kPlainBytes) {
     std::vector<hsize_t> chunk = extents;
     chunk[0] = std::clamp<hsize_t>(kChunk / (elements / extents[0]), 1, extents[0]);
     check(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), name);
@@ -286,7 +305,9 @@ void write_attribute(hid_t where, const std::string& name, std::uint32_t value) 
 }
 
 void write_attribute(hid_t where, const std::string& name, const std::vector<std::int64_t>& values) {
-  write_attribute_raw(where, name, H5T_NATIVE_INT64, dataspace({values.size()}), values.data());
+  const std::int64_t nothing = 0;  // HDF5 wants a buffer for no values too
+  write_attribute_raw(where, name, H5T_NATIVE_INT64, dataspace({values.size()}),
+                      values.empty() ? &nothing : values.data());
 }
 
 void write_attribute(hid_t where, const std::string& name, const std::string& value) {

@@ -45,11 +45,19 @@ class Handle {
   Closer closer_;
 };
 
-// Files. All are created in the format of HDF5 1.10, without time stamps (equal content gives equal bytes), with strong
-// close: nothing stays open behind a closed file.
-Handle create_file(const std::string& path);                     // on disk
-Handle create_image();                                           // in memory only
-Bytes take_image(Handle file);                                   // closes an in-memory file and returns its bytes
+// Files. All are created without time stamps (equal content gives equal bytes) and with strong close: nothing stays
+// open behind a closed file.
+Handle create_file(const std::string& path);  // on disk, format of HDF5 1.10
+
+// For a file on disk that will not be finished. Closing writes what HDF5 still holds; where that fails (full disk), the
+// library keeps a broken file and crashes at the end of the process. This lets it write to memory instead.
+void abandon(Handle& file);
+
+// In memory, oldest format that does: building it cannot fail for want of disk space, and the caller writes the bytes.
+// `user_block`: 0, 512, 1024, ... bytes at the start that are the caller's.
+Handle create_image(std::size_t user_block);
+Bytes take_image(Handle file, std::size_t user_block);  // closes the file; its user block is zero
+
 Handle open_image(const Bytes& bytes, const std::string& name);  // `name` only for messages; copies the bytes
 
 Handle make_group(hid_t where, const std::string& name);
@@ -62,7 +70,8 @@ Handle string_type();                                   // variable length, UTF-
 template <typename T>
 hid_t type_of();
 
-// A dataset with the given extents. `compress`: one chunk of at most 64 Ki elements, shuffle, deflate.
+// A dataset with the given extents. `compress`: where it exceeds 4 KiB, chunks of at most 64 Ki elements with shuffle
+// and deflate.
 void write_raw(hid_t where, const std::string& name, hid_t type, const std::vector<hsize_t>& extents, const void* data,
                bool compress);
 // Reads a whole dataset of `rank` dimensions; returns its extents. `resize(elements)` returns the place for the data.

@@ -1,5 +1,7 @@
 #include "store/rank_file.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -80,8 +82,22 @@ std::uint32_t whole_file_crc(const File& file, std::int64_t bytes, const std::ve
   return crc;
 }
 
+// A process may be limited in the size of its files (ulimit -f). HDF5 cannot close a file that may not have its size.
+void check_size_limit(const std::vector<TensorView>& tensors) {
+  std::int64_t bytes = 1024 * 1024;
+  for (const auto& tensor : tensors) {
+    bytes += (tensor.end - tensor.begin) * static_cast<std::int64_t>(sizeof(float)) + 8192;
+  }
+  rlimit limit{};
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < static_cast<rlim_t>(bytes)) {
+    throw_user_error("the file needs {} bytes, but this process may write files of {} bytes only (ulimit -f)", bytes,
+                     limit.rlim_cur);
+  }
+}
+
 void write_hdf5(const std::string& path, int rank, std::int64_t step, const std::vector<TensorView>& tensors,
                 std::vector<Slice>& slices) {
+  check_size_limit(tensors);
   h5::Handle file = h5::create_file(path);
   try {
     h5::write_attribute(file.get(), "format", std::string("SetRL checkpoint rank file"));
@@ -91,9 +107,7 @@ void write_hdf5(const std::string& path, int rank, std::int64_t step, const std:
     for (const auto& tensor : tensors) slices.push_back(write_slice(file.get(), tensor));
     h5::check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), path);
   } catch (...) {
-    // Closing writes the metadata. On a full disk that would fail too and leave the file open in the library for
-    // ever; giving back the space of the data first lets it end well.
-    File::modify(path).truncate(0);
+    h5::abandon(file);
     throw;
   }
   file.close(path);
