@@ -242,14 +242,14 @@ CheckpointIndex make_index(const CheckpointInfo& info, const std::vector<RankFil
 }
 
 Bytes to_image(const CheckpointIndex& index) {
-  h5::Handle file = h5::create_image(0);
+  h5::Image file(0);
   h5::make_group(file.get(), "info");
   h5::make_group(file.get(), "slices");
   write_info(file.get(), index.info);
   write_tensor_list(file.get(), index);
   write_slices(file.get(), table_of(index));
   for (const auto& tensor : index.tensors) write_virtual(file.get(), tensor, index.rank_files);
-  return h5::take_image(std::move(file), 0);
+  return file.close().bytes();
 }
 
 CheckpointIndex read_index(const Bytes& image, const std::string& path) {

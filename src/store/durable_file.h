@@ -15,13 +15,13 @@ class File {
  public:
   static File create(const std::string& path);     // truncates what is there
   static File open(const std::string& path);       // for reading
-  static File modify(const std::string& path);     // an existing file, for reading and writing
   static File append_to(const std::string& path);  // made where missing; every write goes to the end
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
   ~File();
 
-  void write(const void* data, std::size_t size);
+  void write(const void* data, std::size_t size);  // at the current end of what was written
+  void write_at(std::int64_t offset, const void* data, std::size_t size);
   // Exactly `size` bytes from `offset`; a file that ends before is a UserError.
   void read_at(std::int64_t offset, void* data, std::size_t size) const;
   std::int64_t size() const;

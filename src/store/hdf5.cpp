@@ -1,20 +1,17 @@
 #include "store/hdf5.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <numeric>
 
 #include "base/error.h"
+#include "store/hdf5_memory_driver.h"
 
 namespace setrl::store::h5 {
 
 namespace {
 
-constexpr hsize_t kChunk = 65536;      // elements
-constexpr hsize_t kPlainBytes = 4096;  // smaller datasets are not chunked: a chunk's index alone takes 2 KiB
-constexpr unsigned kDeflate = 4;       // docs/trajectory_format.md has the measurement
+constexpr hsize_t kChunk = 65536;  // elements
+constexpr unsigned kDeflate = 4;   // docs/trajectory_format.md has the measurement
 const char* const kNulSymbol = "\xE2\x90\x80";
 
 // Errors are thrown with HDF5's message; the library prints nothing by itself.
@@ -27,23 +24,7 @@ Handle file_access() {
   silence();
   Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "HDF5 file access");
   check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), "HDF5 close degree");
-  check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), "HDF5 version bounds");
-  // Every file is written under a temporary name by one process; locks fail on some network file systems.
-  check(H5Pset_file_locking(access.get(), false, true), "HDF5 file locking");
-  check(H5Pset_meta_block_size(access.get(), 64 * 1024), "HDF5 metadata block size");
   return access;
-}
-
-Handle in_memory_access() {
-  Handle access = file_access();
-  check(H5Pset_fapl_core(access.get(), 1024 * 1024, false), "HDF5 in-memory driver");
-  return access;
-}
-
-Handle file_creation() {
-  Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "HDF5 file creation");
-  check(H5Pset_obj_track_times(creation.get(), false), "HDF5 time stamps");
-  return creation;
 }
 
 std::string without_nul(const std::string& text) {
@@ -115,46 +96,29 @@ void fail(const std::string& what) {
   throw_user_error("{}: {}", what, message);
 }
 
-Handle create_file(const std::string& path) {
-  Handle access = file_access();
-  // Slices begin on a page: big aligned writes, and readers may map them.
-  check(H5Pset_alignment(access.get(), 1024 * 1024, 4096), "HDF5 alignment");
-  const Handle creation = file_creation();
-  return Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose, path);
-}
+Image::Image(std::size_t user_block) : memory_(std::make_unique<MemoryFile>()), file_(create(*memory_, user_block)) {}
 
-void abandon(Handle& file) {
-  void* descriptor = nullptr;
-  if (H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &descriptor) < 0) return;
-  const int memory = ::memfd_create("abandoned", MFD_CLOEXEC);
-  if (memory < 0) return;
-  ::dup2(memory, *static_cast<int*>(descriptor));
-  ::close(memory);
-}
-
-Handle create_image(std::size_t user_block) {
-  const Handle access = in_memory_access();
-  // H5Fget_file_image of 1.10.8 leaves a wrong checksum in superblocks that have one; the oldest format has none.
-  check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_EARLIEST, H5F_LIBVER_V110), "HDF5 version bounds");
-  const Handle creation = file_creation();
+Handle Image::create(MemoryFile& memory, std::size_t user_block) {
+  const Handle access = file_access();
+  check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), "HDF5 version bounds");
+  check(H5Pset_meta_block_size(access.get(), 64 * 1024), "HDF5 metadata block size");
+  // Large datasets begin on a page: aligned writes, and readers may map them. HDF5 refuses smaller user blocks then.
+  if (user_block == 0) check(H5Pset_alignment(access.get(), 1024 * 1024, 4096), "HDF5 alignment");
+  use_memory(access.get(), memory);
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "HDF5 file creation");
+  check(H5Pset_obj_track_times(creation.get(), false), "HDF5 time stamps");
   check(H5Pset_userblock(creation.get(), user_block), "HDF5 user block");
   return Handle(H5Fcreate("setrl-image", H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose, "HDF5 image");
 }
 
-Bytes take_image(Handle file, std::size_t user_block) {
-  check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "HDF5 image");
-  const ssize_t size = H5Fget_file_image(file.get(), nullptr, 0);
-  if (size < 0) fail("HDF5 image");
-  Bytes bytes(user_block + static_cast<std::size_t>(size), 0);  // HDF5 leaves the user block out
-  if (H5Fget_file_image(file.get(), bytes.data() + user_block, static_cast<std::size_t>(size)) != size) {
-    fail("HDF5 image");
-  }
-  file.close("HDF5 image");
-  return bytes;
+const MemoryFile& Image::close() {
+  file_.close("HDF5 image");
+  return *memory_;
 }
 
 Handle open_image(const Bytes& bytes, const std::string& name) {
-  const Handle access = in_memory_access();
+  const Handle access = file_access();
+  check(H5Pset_fapl_core(access.get(), 1024 * 1024, false), "HDF5 in-memory driver");
   // The library copies the image; it does not change ours.
   check(H5Pset_file_image(access.get(), const_cast<std::uint8_t*>(bytes.data()), bytes.size()), name);
   // The driver insists that no file of the image's name exists; below /dev/null none can.
@@ -230,7 +194,7 @@ void write_raw(hid_t where, const std::string& name, hid_t type, const std::vect
   const Handle links = link_creation();
   const hsize_t elements =
       std::accumulate(extents.begin(), extents.end(), hsize_t{1}, [](hsize_t a, hsize_t b) { return a * b; });
-  if (compress && !extents.empty() && elements * H5Tget_size(type) > kPlainBytes) {
+  if (compress && !extents.empty() && elements > 0) {
     std::vector<hsize_t> chunk = extents;
     chunk[0] = std::clamp<hsize_t>(kChunk / (elements / extents[0]), 1, extents[0]);
     check(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), name);

@@ -5,11 +5,13 @@
 #include <hdf5.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "store/durable_file.h"
+#include "store/memory_file.h"
 
 namespace setrl::store::h5 {
 
@@ -45,18 +47,20 @@ class Handle {
   Closer closer_;
 };
 
-// Files. All are created without time stamps (equal content gives equal bytes) and with strong close: nothing stays
-// open behind a closed file.
-Handle create_file(const std::string& path);  // on disk, format of HDF5 1.10
+// A new file, built in memory: no disk can fail under HDF5. Format of HDF5 1.10, without time stamps (equal content
+// gives equal bytes), with strong close: nothing stays open behind a closed file. Datasets whose space is allotted
+// early and that are not written take no memory; the caller puts their data into the file on disk, at H5Dget_offset.
+class Image {
+ public:
+  explicit Image(std::size_t user_block);  // 0, 512, 1024, ... bytes at the start that are the caller's
+  hid_t get() const { return file_.get(); }
+  const MemoryFile& close();  // lives as long as this
 
-// For a file on disk that will not be finished. Closing writes what HDF5 still holds; where that fails (full disk), the
-// library keeps a broken file and crashes at the end of the process. This lets it write to memory instead.
-void abandon(Handle& file);
-
-// In memory, oldest format that does: building it cannot fail for want of disk space, and the caller writes the bytes.
-// `user_block`: 0, 512, 1024, ... bytes at the start that are the caller's.
-Handle create_image(std::size_t user_block);
-Bytes take_image(Handle file, std::size_t user_block);  // closes the file; its user block is zero
+ private:
+  static Handle create(MemoryFile& memory, std::size_t user_block);
+  std::unique_ptr<MemoryFile> memory_;  // outlives file_
+  Handle file_;
+};
 
 Handle open_image(const Bytes& bytes, const std::string& name);  // `name` only for messages; copies the bytes
 
@@ -70,8 +74,7 @@ Handle string_type();                                   // variable length, UTF-
 template <typename T>
 hid_t type_of();
 
-// A dataset with the given extents. `compress`: where it exceeds 4 KiB, chunks of at most 64 Ki elements with shuffle
-// and deflate.
+// A dataset with the given extents. `compress`: chunks of at most 64 Ki elements with shuffle and deflate.
 void write_raw(hid_t where, const std::string& name, hid_t type, const std::vector<hsize_t>& extents, const void* data,
                bool compress);
 // Reads a whole dataset of `rank` dimensions; returns its extents. `resize(elements)` returns the place for the data.

@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <csignal>
 
 #include "base/error.h"
 #include "store/outside_tools.h"
@@ -85,6 +86,7 @@ TEST(CheckpointRanks, OneRankFailsAllSayTheSame) {
   const SampleState good(world().rank(), world().size(), 5);
   save_checkpoint(run.path(), sample_info(5), good.views(), 3, world());
 
+  std::signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
   getrlimit(RLIMIT_FSIZE, &before);
   if (world().rank() == last) {
@@ -96,7 +98,7 @@ TEST(CheckpointRanks, OneRankFailsAllSayTheSame) {
       user_error_of([&] { save_checkpoint(run.path(), sample_info(10), next.views(), 3, world()); });
   setrlimit(RLIMIT_FSIZE, &before);
   EXPECT_NE(error.find("learner rank " + std::to_string(last)), std::string::npos) << error;
-  EXPECT_NE(error.find("ulimit -f"), std::string::npos) << error;
+  EXPECT_NE(error.find("File too large"), std::string::npos) << error;
   for (const auto& other : comm::all_gather_bytes(world(), {error.begin(), error.end()})) {
     EXPECT_EQ(std::string(other.begin(), other.end()), error);
   }
