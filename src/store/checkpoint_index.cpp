@@ -95,6 +95,7 @@ void write_virtual(hid_t file, const IndexedTensor& tensor, const std::vector<st
       at += size;
     }
   }
+  h5::make_parents(file, name);
   const h5::Handle links = h5::link_creation();
   const h5::Handle whole = h5::dataspace(extents);
   const h5::Handle dataset(

@@ -132,6 +132,15 @@ Handle make_group(hid_t where, const std::string& name) {
   return Handle(H5Gcreate2(where, name.c_str(), links.get(), creation.get(), H5P_DEFAULT), H5Gclose, name);
 }
 
+void make_parents(hid_t where, const std::string& path) {
+  for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    const std::string parent = path.substr(0, slash);
+    const htri_t exists = H5Lexists(where, parent.c_str(), H5P_DEFAULT);
+    if (exists < 0) fail(path);
+    if (exists == 0) make_group(where, parent);
+  }
+}
+
 Handle dataspace(const std::vector<hsize_t>& extents) {
   if (extents.empty()) return Handle(H5Screate(H5S_SCALAR), H5Sclose, "HDF5 dataspace");
   return Handle(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), H5Sclose,
@@ -146,7 +155,6 @@ Handle dataset_creation() {
 
 Handle link_creation() {
   Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose, "HDF5 link creation");
-  check(H5Pset_create_intermediate_group(links.get(), 1), "HDF5 link creation");
   check(H5Pset_char_encoding(links.get(), H5T_CSET_UTF8), "HDF5 link creation");
   return links;
 }

@@ -65,6 +65,8 @@ class Image {
 Handle open_image(const Bytes& bytes, const std::string& name);  // `name` only for messages; copies the bytes
 
 Handle make_group(hid_t where, const std::string& name);
+// The missing groups above a path. (Those that HDF5 would make by itself carry the time of day.)
+void make_parents(hid_t where, const std::string& path);
 Handle dataspace(const std::vector<hsize_t>& extents);  // no extents: a scalar
 Handle dataset_creation();                              // property list without time stamps
 Handle link_creation();                                 // makes missing groups of the path, names in UTF-8

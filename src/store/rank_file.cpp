@@ -40,6 +40,7 @@ Slice write_slice(hid_t image, File& file, const TensorView& tensor) {
   const h5::Handle creation = h5::dataset_creation();
   h5::check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), tensor.name);
   h5::check(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY), tensor.name);
+  h5::make_parents(image, tensor.name);
   const h5::Handle links = h5::link_creation();
   const h5::Handle dataset(
       H5Dcreate2(image, tensor.name.c_str(), H5T_NATIVE_FLOAT, space.get(), links.get(), creation.get(), H5P_DEFAULT),

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "base/error.h"
 #include "store/store_samples.h"
@@ -61,6 +63,7 @@ TEST(TrajectoryFile, EqualGroupsGiveEqualBytesInAnyOrder) {
   auto groups = sample_groups(7, 4, 100);
   write_groups(folder / "a.h5", groups);
   std::reverse(groups.begin(), groups.end());
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // a time stamp would count seconds
   write_groups(folder / "b.h5", groups);
   EXPECT_EQ(read_file(folder / "a.h5"), read_file(folder / "b.h5"));
 }
