@@ -49,7 +49,7 @@ void TrajectoryWriter::publish() {
   std::stable_sort(groups.begin(), groups.end(), [](const StoredGroup& a, const StoredGroup& b) {
     return std::tie(a.group.step, a.group.index) < std::tie(b.group.step, b.group.index);
   });
-  h5::Handle file = h5::create_image();
+  h5::Image file(kSealBytes);
   h5::write_attribute(file.get(), "format", std::string(kKind));
   h5::write_attribute(file.get(), "schema_version", kSchemaVersion);
   h5::write_attribute(file.get(), "step", state_->info.step);
@@ -57,7 +57,7 @@ void TrajectoryWriter::publish() {
   h5::write_attribute(file.get(), "config_hash", state_->info.config_hash);
   h5::write_attribute(file.get(), "writer", std::string("SetRL"));
   write_table(file.get(), pack(groups));
-  publish_sealed(state_->path, kKind, h5::take_image(std::move(file)));
+  publish_sealed(state_->path, kKind, file.close().bytes());
   groups.clear();
   state_->published = true;
 }
