@@ -17,12 +17,10 @@ if(SetrlTorch_FOUND AND NOT TARGET setrl::torch)
   get_filename_component(setrl_torch_lib_dir "${SETRL_TORCH_CPU}" DIRECTORY)
   add_library(setrl_torch INTERFACE)
   add_library(setrl::torch ALIAS setrl_torch)
-  # LibTorch ships headers of a newer fmt without its library: the system's must be found first, in every target alike.
-  find_path(SETRL_FMT_INCLUDE fmt/format.h REQUIRED)
-  file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/fmt_first")
-  file(CREATE_LINK "${SETRL_FMT_INCLUDE}/fmt" "${PROJECT_BINARY_DIR}/fmt_first/fmt" SYMBOLIC)
-  target_include_directories(
-    setrl_torch SYSTEM INTERFACE "${PROJECT_BINARY_DIR}/fmt_first" "${SETRL_TORCH_INCLUDE}" "${SETRL_TORCH_INCLUDE}/torch/csrc/api/include")
+  # Searched last: the folder holds a newer copy of fmt, whose functions the system's library does not have.
+  target_compile_options(
+    setrl_torch INTERFACE "SHELL:-idirafter ${SETRL_TORCH_INCLUDE}"
+                          "SHELL:-idirafter ${SETRL_TORCH_INCLUDE}/torch/csrc/api/include")
   target_link_libraries(
     setrl_torch INTERFACE OpenMP::OpenMP_CXX "${SETRL_TORCH_CPU}" "${SETRL_TORCH_C10}" "-Wl,-rpath,${setrl_torch_lib_dir}"
                           "-Wl,--allow-shlib-undefined")

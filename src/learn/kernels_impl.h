@@ -132,7 +132,8 @@ void swiglu(const T* gate_up, std::int64_t rows, std::int64_t inner, T* out) {
 #pragma omp simd
     for (std::int64_t i = 0; i < inner; ++i) {
       const float g = load(gate[i]);
-      store(to[i], g / (1.0f + exp_approx(-g)) * load(up[i]));
+      const float silu = g * (1.0f / (1.0f + exp_approx(-g)));
+      store(to[i], silu * load(up[i]));
     }
   }
 }

@@ -1,0 +1,95 @@
+#include "learn/bench.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "base/system.h"
+#include "learn/advantage.h"
+#include "learn/learner.h"
+#include "model/decoder.h"
+
+namespace setrl::learn {
+
+namespace {
+
+TrainingGroup random_group(const BenchSection& bench, std::int64_t index, std::int64_t vocabulary) {
+  RandomStream random(17, static_cast<std::uint64_t>(index));
+  const auto tokens = [&](int count) {
+    std::vector<std::int32_t> result(static_cast<std::size_t>(count));
+    for (auto& token : result) token = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(vocabulary)));
+    return result;
+  };
+  TrainingGroup group;
+  group.index = index;
+  group.prompt = tokens(bench.prompt);
+  for (int i = 0; i < bench.group; ++i) {
+    TrainingSequence sequence;
+    sequence.tokens = tokens(bench.new_tokens);
+    sequence.rollout_logprobs.assign(sequence.tokens.size(), -10.0f);
+    sequence.advantage = i % 2 == 0 ? 1 : -1;
+    group.sequences.push_back(std::move(sequence));
+  }
+  return group;
+}
+
+// Floating-point operations a second of a square product, the best of a few.
+double measure_gemm(at::ScalarType dtype) {
+  const std::int64_t size = dtype == at::kBFloat16 ? 4096 : 2048;
+  const at::Tensor a = at::rand({size, size}).to(dtype), b = at::rand({size, size}).to(dtype);
+  double best = 1e300;
+  for (int i = 0; i < 4; ++i) {
+    const Stopwatch clock;
+    at::mm(a, b);
+    best = std::min(best, clock.seconds());
+  }
+  const auto n = static_cast<double>(size);
+  return 2 * n * n * n / best;
+}
+
+}  // namespace
+
+LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weights, comm::Communicator& communicator) {
+  const BenchSection& bench = config.bench;
+  if (bench.prompts < 1 || bench.group < 1 || bench.prompt < 1 || bench.new_tokens < 1) {
+    throw_user_error("bench.prompts, bench.group, bench.prompt and bench.new must be at least 1");
+  }
+  const auto& spec = weights.spec();
+  TrainingBatch batch;
+  const std::vector<std::int64_t> counts(static_cast<std::size_t>(bench.prompts), 1);
+  const auto target = balance(counts, communicator.size());
+  for (int i = 0; i < bench.prompts; ++i) {
+    if (target[static_cast<std::size_t>(i)] == communicator.rank()) {
+      batch.groups.push_back(random_group(bench, i, spec.vocabulary));
+    }
+  }
+
+  LearnBench result;
+  const at::ScalarType dtype = model::choose_dtype(config.model.dtype);
+  result.bfloat16 = dtype == at::kBFloat16;
+  Learner learner(config, weights, communicator);
+  StepStats stats;
+  for (std::int64_t step = 1; step <= 2; ++step) {
+    communicator.barrier();
+    const Stopwatch clock;
+    stats = learner.reinforce(batch, step, 1000);
+    result.learn_s = clock.seconds();
+  }
+  communicator.all_reduce(&result.learn_s, 1, comm::Reduction::max);
+  auto peak = static_cast<double>(peak_rss_bytes());
+  communicator.all_reduce(&peak, 1, comm::Reduction::max);
+  result.peak_rss_bytes = static_cast<std::int64_t>(peak);
+  // All ranks at once, as in training.
+  communicator.barrier();
+  result.gemm_flops = measure_gemm(dtype);
+  communicator.all_reduce(&result.gemm_flops, 1, comm::Reduction::sum);
+
+  const auto tokens = static_cast<double>(stats.total_tokens);
+  result.tokens_per_s = tokens / result.learn_s;
+  const double limit_s = 6 * static_cast<double>(spec.parameter_count()) * tokens / result.gemm_flops;
+  result.fraction_of_limit = limit_s / result.learn_s;
+  return result;
+}
+
+}  // namespace setrl::learn

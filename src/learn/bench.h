@@ -1,0 +1,27 @@
+// How fast a learn step is, and how near to what the CPU's matrix products allow.
+#pragma once
+
+#include <cstdint>
+
+#include "comm/communicator.h"
+#include "config/run_config.h"
+#include "model/weight_source.h"
+
+namespace setrl::learn {
+
+struct LearnBench {
+  double learn_s = 0;       // one reinforce() over all ranks' groups, the second of two (the first warms up)
+  double tokens_per_s = 0;  // completion tokens and prompts, each prompt once
+  double fraction_of_limit = 0;
+  double gemm_flops =
+      0;  // measured in this process with a large square product in the compute dtype, all ranks together
+  std::int64_t peak_rss_bytes = 0;
+  bool bfloat16 = false;  // compute dtype
+};
+
+// The work of a GRPO step: config.bench.prompts groups of config.bench.group completions, random tokens,
+// config.bench.prompt and config.bench.new_tokens long. The limit is 6 * parameters * tokens (each prompt once) at the
+// measured speed of a matrix product. Collective; groups are spread over the ranks. Sizes below 1 are user errors.
+LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weights, comm::Communicator& communicator);
+
+}  // namespace setrl::learn

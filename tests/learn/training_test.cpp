@@ -1,0 +1,172 @@
+// What the learner as a whole does on one rank: it learns, repeats itself, and says the log-probabilities of the model.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "learn/learner.h"
+#include "learn/tiny_model.h"
+
+namespace setrl::learn {
+namespace {
+
+using namespace testing;
+
+class OneRank {
+ public:
+  OneRank(const RunConfig& config, const std::string& family)
+      : weights(tiny_spec(family)), learner(config, weights, *communicator) {}
+  TinyWeights weights;
+  std::unique_ptr<comm::Communicator> communicator = comm::make_local_communicator("test");
+  Learner learner;
+
+  std::vector<float> state() {
+    std::vector<float> values;
+    for (const auto& view : learner.state()) {
+      const auto* data = static_cast<const float*>(view.data);
+      values.insert(values.end(), data, data + (view.end - view.begin));
+    }
+    return values;
+  }
+};
+
+TEST(Training, OverfitsATinyBatch) {
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    RunConfig config = tiny_config();
+    config.model.dtype = dtype;
+    config.sft.learning_rate = 1e-2;
+    OneRank one(config, "llama_tied");
+    const auto batch = tiny_batch(one.weights.spec(), 2, {8}, 5, 3);
+    StepStats stats;
+    const double before = one.learner.imitate(batch, 1, 100).loss;
+    for (int step = 2; step <= 100; ++step) stats = one.learner.imitate(batch, step, 100);
+    EXPECT_GT(before, 2);
+    EXPECT_LT(stats.loss, 0.05) << dtype;
+    EXPECT_EQ(stats.tokens, 16);
+    EXPECT_EQ(stats.total_tokens, 16 + 11);
+  }
+}
+
+TEST(Training, ReinforceRaisesWhatHasAPositiveAdvantage) {
+  for (const char* ratio : {"token", "sequence", "cispo"}) {
+    RunConfig config = tiny_config();
+    config.learn.ratio = ratio;
+    config.learn.updates_per_batch = 2;
+    config.learn.kl_coefficient = 0.01;
+    OneRank one(config, "qwen3");
+    auto batch = tiny_batch(one.weights.spec(), 2, {6, 8}, 5, 3);
+    for (auto& group : batch.groups) {
+      group.sequences[0].advantage = 1;
+      group.sequences[1].advantage = -1;
+    }
+    const auto sums = [&] {
+      std::vector<double> result(2, 0.0);
+      for (const auto& group : one.learner.logprobs(batch, 0.7)) {
+        for (std::size_t s = 0; s < 2; ++s) {
+          for (const float value : group[s]) result[s] += value;
+        }
+      }
+      return result;
+    };
+    const auto before = sums();
+    StepStats stats;
+    for (int step = 1; step <= 10; ++step) stats = one.learner.reinforce(batch, step, 10);
+    const auto after = sums();
+    EXPECT_GT(after[0], before[0] + 1) << ratio;
+    EXPECT_LT(after[1], before[1] - 1) << ratio;
+    EXPECT_GT(stats.kl, 0);
+    EXPECT_GT(stats.entropy, 0);
+    EXPECT_EQ(one.learner.optimizer_steps(), 20);
+  }
+}
+
+TEST(Training, LogprobsAreThoseOfThePlainModel) {
+  OneRank one(tiny_config(), "qwen2");
+  auto batch = tiny_batch(one.weights.spec(), 2, {6, 1, 8}, 5, 3);
+  batch.groups[1].sequences[2].masked = true;  // has no part in the loss, but log-probabilities all the same
+  std::swap(batch.groups[0].index, batch.groups[1].index);
+  const auto weights = model::load_all(one.weights, at::kFloat);
+  const auto actual = one.learner.logprobs(batch, 1.3);
+  for (std::size_t g = 0; g < 2; ++g) {
+    for (std::size_t s = 0; s < 3; ++s) {
+      const auto& group = batch.groups[g];
+      const at::Tensor expected =
+          plain_logprobs(one.weights.spec(), weights, group.prompt, group.sequences[s].tokens, 1.3);
+      ASSERT_EQ(actual[g][s].size(), group.sequences[s].tokens.size());
+      for (std::size_t i = 0; i < actual[g][s].size(); ++i) {
+        EXPECT_NEAR(actual[g][s][i], expected[static_cast<std::int64_t>(i)].item<float>(), 2e-5);
+      }
+    }
+  }
+}
+
+TEST(Training, TheGapToTheRolloutIsMeasured) {
+  OneRank one(tiny_config(), "llama");
+  auto batch = tiny_batch(one.weights.spec(), 1, {4, 4}, 5, 3);
+  const auto logprobs = one.learner.logprobs(batch, 0.7);
+  for (std::size_t s = 0; s < 2; ++s) batch.groups[0].sequences[s].rollout_logprobs = logprobs[0][s];
+  batch.groups[0].sequences[1].rollout_logprobs[2] += 0.8f;
+  const StepStats stats = one.learner.reinforce(batch, 1, 1);
+  EXPECT_NEAR(stats.logprob_gap_max, 0.8, 1e-5);
+  EXPECT_NEAR(stats.logprob_gap_mean, 0.1, 1e-5);
+}
+
+TEST(Training, RepeatsItselfBitForBitAndUnderCheckpointing) {
+  std::vector<std::vector<float>> results;
+  for (const char* checkpointing : {"none", "none", "block"}) {
+    RunConfig config = tiny_config();
+    config.learn.activation_checkpointing = checkpointing;
+    config.learn.micro_batch_tokens = 40;
+    OneRank one(config, "qwen2");
+    for (int step = 1; step <= 3; ++step) {
+      one.learner.reinforce(tiny_batch(one.weights.spec(), 3, {6, 1, 8}, 5, static_cast<std::uint64_t>(step)), step, 3);
+    }
+    results.push_back(one.state());
+  }
+  EXPECT_EQ(results[0], results[1]);
+  EXPECT_EQ(results[0], results[2]);
+}
+
+TEST(Training, StateRestoresARun) {
+  const RunConfig config = tiny_config();
+  OneRank original(config, "llama"), restored(config, "llama");
+  const auto batch = [&](int step) {
+    return tiny_batch(original.weights.spec(), 2, {6, 8}, 5, static_cast<std::uint64_t>(step));
+  };
+  for (int step = 1; step <= 2; ++step) original.learner.reinforce(batch(step), step, 4);
+  restored.learner.reinforce(batch(9), 1, 4);
+  auto from = original.learner.state(), to = restored.learner.state();
+  ASSERT_EQ(from.size(), to.size());
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    EXPECT_EQ(from[i].name, to[i].name);
+    std::memcpy(to[i].data, from[i].data, static_cast<std::size_t>(from[i].end - from[i].begin) * sizeof(float));
+  }
+  restored.learner.set_optimizer_steps(original.learner.optimizer_steps());
+  for (int step = 3; step <= 4; ++step) {
+    original.learner.reinforce(batch(step), step, 4);
+    restored.learner.reinforce(batch(step), step, 4);
+  }
+  EXPECT_EQ(original.state(), restored.state());
+  original.learner.reset_optimizer();
+  EXPECT_EQ(original.learner.optimizer_steps(), 0);
+}
+
+TEST(Training, AnEmptyOrMaskedBatchChangesNothing) {
+  OneRank one(tiny_config(), "llama");
+  auto batch = tiny_batch(one.weights.spec(), 1, {4}, 5, 3);
+  batch.groups[0].sequences[0].masked = true;
+  const auto before = one.state();
+  EXPECT_EQ(one.learner.reinforce(batch, 1, 1).tokens, 0);
+  EXPECT_EQ(one.learner.reinforce({}, 1, 1).loss, 0);
+  EXPECT_EQ(one.state(), before);
+}
+
+TEST(Training, RefusesFloat16) {
+  RunConfig config = tiny_config();
+  config.model.dtype = "float16";
+  EXPECT_THROW(OneRank(config, "llama"), UserError);
+}
+
+}  // namespace
+}  // namespace setrl::learn
