@@ -12,9 +12,11 @@ std::string person(const DdxplusPatient& patient) {
   return fmt::format("{}-year-old {}", patient.age, noun);
 }
 
-// "pain location: forehead, temple(R)", or the statement alone.
+// "pain in: forehead, temple(R)", "pain intensity 7/10", or the statement alone.
 std::string sentence(const DdxplusAnswer& answer) {
-  std::string text = statement_of(answer.evidence->question);
+  std::string text = statement_of(*answer.evidence);
+  if (answer.evidence->scale > 0) return fmt::format("{} {}/{}", text, answer.meanings.front(), answer.evidence->scale);
+  if (answer.meanings == std::vector<std::string>{"Y"}) return text;
   for (std::size_t i = 0; i < answer.meanings.size(); ++i) text += (i == 0 ? ": " : ", ") + answer.meanings[i];
   return text;
 }
@@ -25,22 +27,30 @@ std::string section(const std::string& title, const std::vector<std::string>& se
   return text.empty() ? text : text + ".";
 }
 
+// Whether other answers say more about the same matter: "pain" where "pain in: forehead" stands, too.
+bool is_implied(const DdxplusPatient& patient, const Evidence& evidence) {
+  return std::any_of(patient.answers.begin(), patient.answers.end(), [&evidence](const DdxplusAnswer& answer) {
+    return answer.evidence != &evidence && answer.evidence->parent == evidence.code;
+  });
+}
+
 }  // namespace
 
 std::string describe(const DdxplusPatient& patient) {
   std::vector<std::string> symptoms;
   std::vector<std::string> history;
   for (const auto& answer : patient.answers) {
-    if (answer.evidence == patient.complaint && answer.meanings.empty()) continue;  // stands in the first line
+    const bool only_yes = answer.meanings.empty();
+    if (only_yes && (answer.evidence == patient.complaint || is_implied(patient, *answer.evidence))) continue;
     (answer.evidence->antecedent ? history : symptoms).push_back(sentence(answer));
   }
-  return person(patient) + " who complains of: " + statement_of(patient.complaint->question) + "." +
-         section("Symptoms", symptoms) + section("History", history);
+  return person(patient) + ". Complaint: " + statement_of(*patient.complaint) + "." + section("Symptoms", symptoms) +
+         section("History", history);
 }
 
 std::vector<std::string> key_findings(const DdxplusPatient& patient) {
   constexpr std::size_t kMaxFindings = 3;
-  constexpr std::size_t kMaxLength = 40;  // of one finding, in bytes: keeps the think text near 25 tokens
+  constexpr std::size_t kMaxLength = 80;  // of all findings together, in bytes: some 20 tokens
   std::vector<const DdxplusAnswer*> ranked;
   for (const auto& answer : patient.answers) {
     if (answer.meanings.empty() && answer.evidence != patient.complaint) ranked.push_back(&answer);
@@ -49,9 +59,12 @@ std::vector<std::string> key_findings(const DdxplusPatient& patient) {
     return left->evidence->conditions < right->evidence->conditions;
   });
   std::vector<std::string> findings;
-  const auto add = [&findings](const Evidence& evidence) {
-    std::string text = statement_of(evidence.question);
-    if (findings.size() < kMaxFindings && text.size() <= kMaxLength) findings.push_back(std::move(text));
+  std::size_t length = 0;
+  const auto add = [&](const Evidence& evidence) {
+    std::string text = statement_of(evidence);
+    if (findings.size() == kMaxFindings || length + text.size() > kMaxLength) return;
+    length += text.size();
+    findings.push_back(std::move(text));
   };
   add(*patient.complaint);
   for (const auto* answer : ranked) add(*answer->evidence);

@@ -56,6 +56,7 @@ void DdxplusDictionary::read_evidences(const std::string& file) {
   for (const auto& [code, entry] : entries.items()) {
     Evidence evidence;
     evidence.code = code;
+    evidence.parent = field<std::string>(file, code, entry, "code_question");
     evidence.question = field<std::string>(file, code, entry, "question_en");
     evidence.antecedent = field<bool>(file, code, entry, "is_antecedent");
     const auto kind = field<std::string>(file, code, entry, "data_type");
@@ -70,11 +71,15 @@ void DdxplusDictionary::read_evidences(const std::string& file) {
     }
     evidence.default_value = value_name(file, code, field<json>(file, code, entry, "default_value"));
     const auto meanings = field<json>(file, code, entry, "value_meaning");
+    bool numbers = true;
     for (const auto& value : field<std::vector<json>>(file, code, entry, "possible-values")) {
+      numbers = numbers && value.is_number_integer();
+      if (numbers) evidence.scale = std::max(evidence.scale, value.get<int>());
       const std::string name = value_name(file, code, value);
       evidence.values[name] =
           meanings.contains(name) ? field<std::string>(file, code + ", value " + name, meanings[name], "en") : name;
     }
+    if (!numbers) evidence.scale = 0;
     if (evidence.kind != Evidence::Kind::binary && evidence.values.empty()) {
       throw_user_error("{}: entry {}: possible-values is empty", file, code);
     }

@@ -13,12 +13,14 @@ namespace setrl::tasks {
 struct Evidence {
   enum class Kind { binary, categorical, multiple };
   std::string code;      // "E_54"
+  std::string parent;    // code of the question that leads to this one ("Do you have pain?"), or its own
   std::string question;  // English
   Kind kind = Kind::binary;
   bool antecedent = false;    // history rather than a symptom
   std::string default_value;  // the answer that says nothing
   // Possible answers and their English meaning; a number means itself.
   std::unordered_map<std::string, std::string> values;
+  int scale = 0;       // largest value where all values are whole numbers ("3 of 10"), else 0
   int conditions = 0;  // how many conditions know this evidence: few make it telling
 };
 

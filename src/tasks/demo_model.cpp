@@ -20,6 +20,10 @@ void normalise_sum(std::vector<double>& weights) {
 
 }  // namespace
 
+bool DemoModel::asked(int age, std::size_t evidence) {
+  return age >= kAdult || demo_evidences()[evidence].kind != DemoEvidence::Kind::adult_background;
+}
+
 DemoModel::DemoModel() {
   const auto& evidences = demo_evidences();
   std::vector<double> leaks;
@@ -54,8 +58,10 @@ std::size_t DemoModel::draw_condition(RandomStream& random) const {
 
 DemoPatient DemoModel::draw(RandomStream& random) const {
   DemoPatient patient = draw_person(random);
-  for (const double probability : likelihood_[patient.condition]) {
-    patient.present.push_back(random.uniform() < probability ? 1 : 0);
+  const auto& likelihood = likelihood_[patient.condition];
+  for (std::size_t e = 0; e < likelihood.size(); ++e) {
+    const bool drawn = random.uniform() < likelihood[e];
+    patient.present.push_back(drawn && asked(patient.age, e) ? 1 : 0);
   }
   return patient;
 }
@@ -78,6 +84,7 @@ std::vector<double> DemoModel::posterior(const DemoPatient& patient) const {
   for (std::size_t c = 0; c < weights.size(); ++c) {
     weights[c] = std::log(weights[c]);
     for (std::size_t e = 0; e < patient.present.size(); ++e) {
+      if (!asked(patient.age, e)) continue;
       weights[c] += patient.present[e] != 0 ? std::log(likelihood_[c][e]) : std::log1p(-likelihood_[c][e]);
     }
     largest = std::max(largest, weights[c]);

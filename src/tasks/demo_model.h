@@ -27,10 +27,13 @@ class DemoModel {
   // The part of draw() before the evidences: the same condition from the same stream, at a fraction of the cost.
   std::size_t draw_condition(RandomStream& random) const;
 
+  // Whether a patient of this age is asked for the evidence at all.
+  static bool asked(int age, std::size_t evidence);
   // P(condition | age, sex), [demo_conditions()], sums to 1.
   std::vector<double> prior(int age, bool female) const;
-  // P(condition | age, sex, every evidence present or absent), [demo_conditions()], sums to 1: naive Bayes, which is
-  // exact here because evidences are drawn independently given the condition. The patient's condition is not looked at.
+  // P(condition | age, sex, every asked evidence present or absent), [demo_conditions()], sums to 1: naive Bayes, which
+  // is exact here because evidences are drawn independently given the condition. The patient's condition is not looked
+  // at.
   std::vector<double> posterior(const DemoPatient& patient) const;
   // P(evidence | condition).
   double likelihood(std::size_t condition, std::size_t evidence) const { return likelihood_[condition][evidence]; }

@@ -8,9 +8,11 @@
 namespace setrl::tasks {
 
 struct DemoEvidence {
+  // Background is history rather than a symptom; that of adults is neither asked nor shown below 16 years.
+  enum class Kind { symptom, background, adult_background };
   std::string name;
-  double leak;              // probability in patients whose condition does not list it
-  bool background = false;  // history rather than a symptom
+  double leak;  // probability in patients whose condition does not list it
+  Kind kind = Kind::symptom;
 };
 
 struct DemoCondition {

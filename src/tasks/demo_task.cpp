@@ -18,7 +18,7 @@ std::string list_present(const DemoPatient& patient, bool background) {
   const auto& evidences = demo_evidences();
   std::string text;
   for (std::size_t e = 0; e < evidences.size(); ++e) {
-    if (patient.present[e] != 0 && evidences[e].background == background) {
+    if (patient.present[e] != 0 && (evidences[e].kind != DemoEvidence::Kind::symptom) == background) {
       text += (text.empty() ? "" : ", ") + evidences[e].name;
     }
   }
@@ -27,9 +27,8 @@ std::string list_present(const DemoPatient& patient, bool background) {
 
 std::string describe(const DemoPatient& patient) {
   const char* noun = patient.age < 16 ? (patient.female ? "girl" : "boy") : (patient.female ? "woman" : "man");
-  return fmt::format(
-      "{}-year-old {}. Symptoms: {}. Background: {}. All other findings that were asked about are absent.", patient.age,
-      noun, list_present(patient, false), list_present(patient, true));
+  return fmt::format("{}-year-old {}. Symptoms: {}. Background: {}. All else that was asked is absent.", patient.age,
+                     noun, list_present(patient, false), list_present(patient, true));
 }
 
 }  // namespace

@@ -30,7 +30,13 @@ class SetBuilder {
   }
   void forbid(const std::string& answer) { names_.insert(text::normalise(answer)); }
   void add_abstentions() {
-    while (!full()) entries_.emplace_back("none", kFillerConfidence);
+    while (!full()) entries_.emplace_back("none", 0.0);
+  }
+  // The confidence of an answer drawn at random: below that of every other answer.
+  double filler_confidence() const {
+    double confidence = kFillerConfidence;
+    for (const auto& entry : entries_) confidence = std::min(confidence, entry.second / 2);
+    return confidence;
   }
   // Writes the entries, most confident first.
   void finish(AnswerSet& set, bool confidences) {
@@ -72,7 +78,7 @@ Problem DiagnosisTask::problem(const std::string& split, std::int64_t index) con
   problem.task = name_;
   const DiagnosisCase patient = read_case(split, index);
 
-  std::string role = "You are a doctor who names the likely diagnoses of a patient.\n" + text::instructions(grammar_);
+  std::string role = "You name a patient's likely diagnoses.\n" + text::instructions(grammar_);
   if (list_options_) role += "\nPossible conditions: " + join(conditions(), "; ") + ".";
   const std::string question = grammar_.k == 1 ? "What is the most likely diagnosis?"
                                                : fmt::format("What are the {} most likely diagnoses?", grammar_.k);
@@ -112,6 +118,7 @@ AnswerSet DiagnosisTask::gold_answer_set(const Problem& problem, const text::Gra
   for (const auto& gold : problem.golds) {
     for (const auto& alias : gold.aliases) builder.forbid(alias);
   }
+  if (grammar.abstention && !true_pathology_only_) builder.add_abstentions();
   for (const auto& [condition, probability] :
        payload.at("differential").get<std::vector<std::pair<std::string, double>>>()) {
     builder.add(condition, probability);
@@ -121,7 +128,8 @@ AnswerSet DiagnosisTask::gold_answer_set(const Problem& problem, const text::Gra
     auto candidates = conditions();
     RandomStream random(kFillerSeed, stable_hash(problem.id));
     random.shuffle(candidates);
-    for (const auto& candidate : candidates) builder.add(candidate, kFillerConfidence);
+    const double confidence = builder.filler_confidence();
+    for (const auto& candidate : candidates) builder.add(candidate, confidence);
     if (!builder.full()) {
       throw_user_error("task.k = {} is more than the {} possible answers of task {}", grammar.k, conditions().size(),
                        name_);

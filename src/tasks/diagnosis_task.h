@@ -25,9 +25,10 @@ class DiagnosisTask : public Task {
 
   const std::string& name() const final { return name_; }
   Problem problem(const std::string& split, std::int64_t index) const final;
-  // Slots that golds leave empty take, in this order: conditions of the differential that are no golds, with their
-  // probability; "none" where the grammar knows abstention; conditions drawn at random, with confidence 0.02. The set
-  // is ordered by confidence.
+  // Slots that golds leave empty take conditions of the differential that are no golds, with their probability, then
+  // conditions drawn at random (seeded by problem id) with confidence 0.02 or less. Where the grammar knows abstention,
+  // "none" with confidence 0 stands in for those (also for the differential's, unless only the true pathology counts:
+  // then they are what a doctor would have to guess). The set is ordered by confidence.
   AnswerSet gold_answer_set(const Problem& problem, const text::Grammar& grammar) const final;
 
  protected:
