@@ -37,7 +37,7 @@ const std::vector<Command>& commands() {
       {"import", "GGUF file -> Hugging Face folder", {"run", "model", "export"}, "model.path", {}},
       {"bench",
        "rollout or learn: one JSON line",
-       {"run", "model", "bench"},
+       {"run", "model", "rollout", "learn", "bench"},
        "",
        {"rollout", "learn"}},
   };
