@@ -23,6 +23,12 @@ endfunction()
 # LibTorch and its precompiled header (made once, in setrl_torch_pch) for a target.
 function(setrl_use_torch target)
   target_link_libraries(${target} PUBLIC setrl::torch)
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "EXECUTABLE")
+    # The precompiled header was made with -fPIC; CMake would give executables -fPIE, for which it is not valid.
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${target} PRIVATE -fPIC)
+  endif()
   target_precompile_headers(${target} REUSE_FROM setrl_torch_pch)
   # The header is made with -fPIC; CMake compiles programs with -fPIE, and GCC refuses the header then.
   get_target_property(type ${target} TYPE)

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <sched.h>
-#include <time.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "base/clock.h"
 

@@ -64,13 +64,9 @@ MpiCommunicator::MpiCommunicator(std::shared_ptr<Session> session, OwnedComm com
 }
 
 MpiCommunicator::~MpiCommunicator() {
-  const std::lock_guard lock(session_->mutex);
-  // MPI frees its communicators itself in MPI_Finalize; one with an unfinished collective must not be freed at all.
-  if (!session_->alive || !broken_.empty()) {
-    comm_.release();
-  } else {
-    comm_.reset();
-  }
+  // MPI gives the number of a freed communicator to the next one, which then takes messages that nobody received on the
+  // old one for its own. A program makes a handful of communicators: MPI_Finalize frees them.
+  comm_.release();
 }
 
 Operation MpiCommunicator::describe_collective() const {

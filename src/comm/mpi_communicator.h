@@ -1,4 +1,5 @@
-// The communicator over MPI. Owns a duplicated MPI communicator, so its traffic meets nobody else's. Collectives are
+// The communicator over MPI. Has an MPI communicator of its own until the end of MPI, so its traffic meets nobody
+// else's, not even that of a communicator made after this one is gone. Collectives are
 // non-blocking ones that are polled with back-off; reductions are an exchange of segments, a sum in rank order here and
 // a gather, so that a result depends on the values and the number of ranks only. After a collective missed its deadline
 // the communicator refuses further collectives: its ranks no longer agree on where they are. Internal to comm.

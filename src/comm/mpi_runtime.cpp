@@ -86,7 +86,8 @@ Communicator& MpiRuntime::world() {
 
 void MpiRuntime::abort(int exit_code) {
   std::fflush(nullptr);
-  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  // A single process has nobody to end but itself, and MPI_Abort would print its notice.
+  if (!state_->world || state_->world->size() > 1) MPI_Abort(MPI_COMM_WORLD, exit_code);
   _exit(exit_code);
 }
 

@@ -1,15 +1,80 @@
-#include "learn/bench.h"
+#include <cmath>
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
+#include "base/system.h"
 #include "commands/commands.h"
+#include "learn/bench.h"
+#include "model/decoder.h"
+#include "roles/policy.h"
+#include "roles/rollout_role.h"
 #include "rollout/bench.h"
 
 namespace setrl::commands {
 
-int bench(const config::ParsedCommand& command, comm::Communicator& world) {
-  const std::string line = command.subcommand == "rollout" ? rollout::bench_rollout(command.config)
-                                                           : learn::bench_learn(command.config, world);
-  if (world.rank() == 0) fmt::print("{}\n", line);
+namespace {
+
+double rounded(double value, double digits) {
+  return std::round(value * digits) / digits;
+}
+
+int bench_rollout(const RunConfig& config) {
+  at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
+  const roles::Policy policy = roles::open_policy(config);
+  const auto& spec = policy.weights->spec();
+  const at::ScalarType dtype = model::choose_dtype(config.model.dtype);
+  rollout::BenchOptions options;
+  options.batch = config.bench.batch;
+  options.prompt = config.bench.prompt;
+  options.new_tokens = config.bench.new_tokens;
+  options.group = config.bench.group;
+  options.seed = config.run.seed;
+  rollout::Engine engine(spec, dtype, options.batch);
+  roles::load_engine(*policy.weights, engine);
+  const auto result = rollout::bench_rollout(engine, spec, dtype, options);
+  const nlohmann::ordered_json line = {{"bench", "rollout"},
+                                       {"dtype", c10::toString(dtype)},
+                                       {"batch", options.batch},
+                                       {"prompt", options.prompt},
+                                       {"new", options.new_tokens},
+                                       {"group", options.group},
+                                       {"seconds", rounded(result.seconds, 100)},
+                                       {"tokens_per_s", rounded(result.tokens_per_s, 10)},
+                                       {"decode_tokens_per_s", rounded(result.decode_tokens_per_s, 10)},
+                                       {"limit_tokens_per_s", rounded(result.limit_tokens_per_s, 10)},
+                                       {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
+                                       {"peak_rss_bytes", peak_rss_bytes()}};
+  fmt::print("{}\n", line.dump());
   return kExitDone;
+}
+
+int bench_learn(const RunConfig& config, comm::Communicator& world) {
+  at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
+  const roles::Policy policy = roles::open_policy(config);
+  const auto result = learn::bench_learn(config, *policy.weights, world);
+  const nlohmann::ordered_json line = {{"bench", "learn"},
+                                       {"dtype", result.bfloat16 ? "BFloat16" : "Float"},
+                                       {"ranks", world.size()},
+                                       {"prompts", config.bench.prompts},
+                                       {"group", config.bench.group},
+                                       {"prompt_tokens", config.bench.prompt},
+                                       {"new", config.bench.new_tokens},
+                                       {"learn_s", rounded(result.learn_s, 100)},
+                                       {"tokens_per_s", rounded(result.tokens_per_s, 10)},
+                                       {"gemm_gflops", rounded(result.gemm_flops / 1e9, 1)},
+                                       {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
+                                       {"peak_rss_bytes", result.peak_rss_bytes}};
+  if (world.rank() == 0) fmt::print("{}\n", line.dump());
+  return kExitDone;
+}
+
+}  // namespace
+
+int bench(const config::ParsedCommand& command, comm::Communicator& world) {
+  if (command.subcommand == "learn") return bench_learn(command.config, world);
+  SETRL_CHECK(command.subcommand == "rollout", "no code for bench {}", command.subcommand);
+  if (world.size() > 1) throw_user_error("setrl bench rollout runs in one process: start it without mpirun");
+  return bench_rollout(command.config);
 }
 
 }  // namespace setrl::commands

@@ -10,7 +10,7 @@ namespace setrl {
 
 namespace {
 
-// One `visit` function a record lists its fields; Writer and Reader walk the same list, so they cannot disagree.
+// One `visit` function per record lists its fields; Writer and Reader walk the same list, so they cannot disagree.
 class Writer {
  public:
   template <typename T>
@@ -65,8 +65,15 @@ class Reader {
 };
 
 template <typename Archive, typename T>
-std::enable_if_t<std::is_arithmetic_v<T> || std::is_enum_v<T>> visit(Archive& archive, T& value) {
+std::enable_if_t<std::is_arithmetic_v<T>> visit(Archive& archive, T& value) {
   archive.scalar(value);
+}
+
+// `last` is the enumeration's last value: nothing beyond it is let in.
+template <typename Archive, typename T>
+void visit_enum(Archive& archive, T& value, T last) {
+  archive.scalar(value);
+  SETRL_CHECK(value <= last, "{} is no value of this field", static_cast<int>(value));
 }
 
 template <typename Archive>
@@ -109,7 +116,7 @@ void visit(Archive& archive, Completion& completion) {
   visit(archive, completion.logprobs);
   visit(archive, completion.oldest_version);
   visit(archive, completion.newest_version);
-  visit(archive, completion.finish);
+  visit_enum(archive, completion.finish, FinishReason::length);
 }
 template <typename Archive>
 void visit(Archive& archive, AnswerSet& set) {
@@ -125,7 +132,7 @@ void visit(Archive& archive, RewardTerm& term) {
 }
 template <typename Archive>
 void visit(Archive& archive, Verdict& verdict) {
-  visit(archive, verdict.outcome);
+  visit_enum(archive, verdict.outcome, Outcome::infrastructure_failure);
   visit(archive, verdict.answers);
   visit(archive, verdict.correct);
   visit(archive, verdict.matched_gold);

@@ -5,20 +5,23 @@
 
 namespace setrl::roles {
 
+void load_engine(const model::WeightSource& source, rollout::Engine& engine) {
+  engine.begin_update();
+  for (const auto& parameter : model::parameter_table(source.spec())) {
+    const at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
+    source.read(parameter.name, 0, parameter.elements(), tensor.data_ptr<float>());
+    engine.update(parameter.name, tensor);
+  }
+  engine.end_update(0);
+}
+
 RolloutRole::RolloutRole(const Session& session)
     : session_(session),
       engine_(session.policy.weights->spec(), model::choose_dtype(session.config.model.dtype),
               session.config.rollout.max_batch) {}
 
 void RolloutRole::load_weights() {
-  const auto& source = *session_.policy.weights;
-  engine_.begin_update();
-  for (const auto& parameter : model::parameter_table(source.spec())) {
-    const at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
-    source.read(parameter.name, 0, parameter.elements(), tensor.data_ptr<float>());
-    engine_.update(parameter.name, tensor);
-  }
-  engine_.end_update(0);
+  load_engine(*session_.policy.weights, engine_);
 }
 
 void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
@@ -57,7 +60,9 @@ void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
         group.completions = std::move(completions);
         send_group(session_.world, owner(session_.plan.verifier_ranks, group.index), kGenerated, group);
         group = Group{};  // sent: its memory is given back while others are still generated
-      });
+      },
+      // Large messages move only while this rank is inside of a communication call.
+      [this](std::int64_t, int, std::int32_t) { session_.world.progress(); });
   report.rollout_s += clock.seconds();
   report.new_tokens += static_cast<double>(stats.new_tokens);
 }

@@ -10,6 +10,9 @@
 
 namespace setrl::roles {
 
+// Loads every parameter into the engine, as version 0.
+void load_engine(const model::WeightSource& source, rollout::Engine& engine);
+
 class RolloutRole {
  public:
   explicit RolloutRole(const Session& session);

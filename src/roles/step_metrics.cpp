@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "evaluate/metrics.h"
 
 namespace setrl::roles {

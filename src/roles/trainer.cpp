@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/system.h"
+#include "model/decoder.h"
+#include "records/wire.h"
 #include "roles/evaluation.h"
 #include "roles/learner_role.h"
 #include "roles/progress.h"

@@ -82,8 +82,7 @@ EngineStats Generation::run(const Engine::Done& done, const Engine::OnToken& on_
     if (backlog <= kPrefillRows) add_decode();
     batch_.draws = static_cast<std::int64_t>(draws_.size());
     forward_.run(team_, batch_, [&](int thread, std::int64_t index) { draw(thread, index); });
-    const auto results = draws_;
-    for (const auto& result : results) take_result(result, done, on_token);
+    for (const auto& result : draws_) take_result(result, done, on_token);
     const double prefill_share = prefill_rows / static_cast<double>(batch_.rows.size()), seconds = clock.seconds();
     stats_.prefill_s += seconds * prefill_share;
     stats_.decode_s += seconds * (1 - prefill_share);

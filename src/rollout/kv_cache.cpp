@@ -13,20 +13,25 @@ KvCache::KvCache(const model::ModelSpec& spec, bool bf16)
 }
 
 KvCache::Page KvCache::take() {
-  const Page page = take_copy(nullptr);
-  std::memset(page, 0, static_cast<std::size_t>(page_bytes_));
+  if (!used_.empty()) {
+    const Page page = used_.back();
+    used_.pop_back();
+    std::memset(page, 0, static_cast<std::size_t>(page_bytes_));
+    return page;
+  }
+  if (fresh_.empty()) {
+    const std::int64_t pages = std::max<std::int64_t>(1, (std::int64_t{32} << 20) / page_bytes_);
+    slabs_.emplace_back(pages * page_bytes_);
+    for (std::int64_t i = pages; i-- > 0;) fresh_.push_back(slabs_.back().data() + i * page_bytes_);
+  }
+  const Page page = fresh_.back();
+  fresh_.pop_back();
   return page;
 }
 
 KvCache::Page KvCache::take_copy(const char* from) {
-  if (free_.empty()) {
-    const std::int64_t pages = std::max<std::int64_t>(1, (std::int64_t{32} << 20) / page_bytes_);
-    slabs_.emplace_back(pages * page_bytes_);
-    for (std::int64_t i = pages; i-- > 0;) free_.push_back(slabs_.back().data() + i * page_bytes_);
-  }
-  const Page page = free_.back();
-  free_.pop_back();
-  if (from != nullptr) std::memcpy(page, from, static_cast<std::size_t>(page_bytes_));
+  const Page page = take();
+  std::memcpy(page, from, static_cast<std::size_t>(page_bytes_));
   return page;
 }
 

@@ -23,7 +23,7 @@ class KvCache {
   std::int64_t page_bytes() const { return page_bytes_; }
   Page take();  // all zero: what lies behind the last position must at least be finite
   Page take_copy(const char* from);
-  void give_back(Page page) { free_.push_back(page); }
+  void give_back(Page page) { used_.push_back(page); }
 
   const PanelLayout& key_layout() const { return key_; }
   const PanelLayout& value_layout() const { return value_; }
@@ -42,7 +42,7 @@ class KvCache {
   std::int64_t kv_heads_, head_size_, key_bytes_, value_bytes_, page_bytes_;
   PanelLayout key_, value_;
   std::vector<MemoryBlock> slabs_;
-  std::vector<Page> free_;
+  std::vector<Page> fresh_, used_;  // free ones: never used (zero as the system gave them), or to be cleared
 };
 
 }  // namespace setrl::rollout

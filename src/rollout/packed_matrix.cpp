@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace setrl::rollout {
@@ -17,19 +19,20 @@ void PackedMatrix::set_rows(const at::Tensor& tensor, const std::function<std::i
   const at::Tensor source = tensor.detach().to(layout_.bf16 ? at::kBFloat16 : at::kFloat).contiguous();
   const std::int64_t depth = this->depth();
   const auto scatter = [&](const auto* from, auto* base) {
-    at::parallel_for(0, source.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t n = destination(i);
-        SETRL_CHECK(n >= 0 && n < rows_, "row {} of {}", n, rows_);
-        auto* to = base + layout_.index(n, 0);
-        const auto* row = from + i * depth;
-        if (layout_.bf16) {
-          for (std::int64_t k = 0; k < depth; ++k) to[k / 2 * 2 * kPanelColumns + k % 2] = row[k];
-        } else {
-          for (std::int64_t k = 0; k < depth; ++k) to[k * kPanelColumns] = row[k];
-        }
-      }
-    });
+    at::parallel_for(0, source.size(0), std::max<std::int64_t>(64, 65536 / depth),
+                     [&](std::int64_t begin, std::int64_t end) {
+                       for (std::int64_t i = begin; i < end; ++i) {
+                         const std::int64_t n = destination(i);
+                         SETRL_CHECK(n >= 0 && n < rows_, "row {} of {}", n, rows_);
+                         auto* to = base + layout_.index(n, 0);
+                         const auto* row = from + i * depth;
+                         if (layout_.bf16) {
+                           for (std::int64_t k = 0; k < depth; ++k) to[k / 2 * 2 * kPanelColumns + k % 2] = row[k];
+                         } else {
+                           for (std::int64_t k = 0; k < depth; ++k) to[k * kPanelColumns] = row[k];
+                         }
+                       }
+                     });
   };
   if (layout_.bf16) {
     scatter(static_cast<const std::uint16_t*>(source.const_data_ptr()),

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -41,20 +41,38 @@ std::vector<std::string> find_checkpoints(const std::string& run_dir);
 // warning.
 std::string find_newest_checkpoint(const std::string& run_dir);
 
-// Not collective. Throws UserError naming the file and what is wrong with it.
-CheckpointInfo read_checkpoint_info(const std::string& folder);
-
-// Fills each view's slice from the checkpoint, whatever number of ranks wrote it; verifies checksums of what it reads.
-// A missing tensor or another shape is a UserError naming it.
-void load_checkpoint(const std::string& folder, const std::vector<TensorView>& tensors);
-
-// Elements [begin, end) of one flattened tensor ("parameters/NAME"), for export and inspect.
-void read_tensor(const std::string& folder, const std::string& name, std::int64_t begin, std::int64_t end, float* out);
-
 struct TensorEntry {
   std::string name;
   std::vector<std::int64_t> shape;
 };
+
+// An opened checkpoint, whatever number of ranks wrote it. Not collective. Nothing is believed before its checksum was
+// verified: DONE by its own, index.h5 by DONE, each block of a rank file by the index. HDF5 parses index.h5 in the
+// constructor and never a rank file: the data are read at the offsets that the index gives. So `read` may be called by
+// several threads at once, beside an HDF5 call of another one.
+class CheckpointReader {
+ public:
+  // Throws UserError naming the file and what is wrong with it.
+  explicit CheckpointReader(const std::string& folder);
+  ~CheckpointReader();
+
+  const CheckpointInfo& info() const;
+  std::vector<TensorEntry> tensors() const;  // in the learner's order
+  // Elements [begin, end) of one flattened tensor.
+  void read(const std::string& name, std::int64_t begin, std::int64_t end, float* out) const;
+  // Fills each view's slice. A missing tensor or another shape is a UserError naming it.
+  void load(const std::vector<TensorView>& tensors) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The same for a single question. Each call opens the checkpoint again.
+CheckpointInfo read_checkpoint_info(const std::string& folder);
+
+void load_checkpoint(const std::string& folder, const std::vector<TensorView>& tensors);
+void read_tensor(const std::string& folder, const std::string& name, std::int64_t begin, std::int64_t end, float* out);
 std::vector<TensorEntry> list_tensors(const std::string& folder);
 
 }  // namespace setrl::store

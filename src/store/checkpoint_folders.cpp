@@ -70,7 +70,7 @@ std::optional<std::int64_t> step_of_folder(const std::string& folder) {
 void remove_folder(const std::string& folder) {
   std::string doomed = folder;
   if (!ends_with(folder, kTemporary)) {
-    doomed += kTemporary;
+    doomed += ".removed" + kTemporary;
     rename_path(folder, doomed);
   }
   std::error_code error;
@@ -104,7 +104,7 @@ void publish_temporary(const CheckpointFolders& folders, const std::string& mani
     rename_path(folders.temporary, folders.whole);
     sync_directory(folders.all);
     const Bytes text(manifest_text.begin(), manifest_text.end());
-    publish_file((fs::path(folders.whole) / kManifestName).string(), {&text});
+    publish_file((fs::path(folders.whole) / kManifestName).string(), text);
   } catch (...) {
     if (fs::exists(folders.whole)) remove_folder(folders.whole);
     if (fs::exists(folders.replaced)) rename_path(folders.replaced, folders.whole);

@@ -95,6 +95,7 @@ void write_virtual(hid_t file, const IndexedTensor& tensor, const std::vector<st
       at += size;
     }
   }
+  h5::make_parents(file, name);
   const h5::Handle links = h5::link_creation();
   const h5::Handle whole = h5::dataspace(extents);
   const h5::Handle dataset(
@@ -242,14 +243,14 @@ CheckpointIndex make_index(const CheckpointInfo& info, const std::vector<RankFil
 }
 
 Bytes to_image(const CheckpointIndex& index) {
-  h5::Handle file = h5::create_image();
+  h5::Image file(0);
   h5::make_group(file.get(), "info");
   h5::make_group(file.get(), "slices");
   write_info(file.get(), index.info);
   write_tensor_list(file.get(), index);
   write_slices(file.get(), table_of(index));
   for (const auto& tensor : index.tensors) write_virtual(file.get(), tensor, index.rank_files);
-  return h5::take_image(std::move(file));
+  return file.close().bytes();
 }
 
 CheckpointIndex read_index(const Bytes& image, const std::string& path) {

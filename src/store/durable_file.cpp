@@ -41,9 +41,9 @@ File File::open(const std::string& path) {
   return File(descriptor, path);
 }
 
-File File::modify(const std::string& path) {
-  const int descriptor = open_retrying(path, O_RDWR);
-  if (descriptor < 0) throw_os_error(path, "open for writing");
+File File::append_to(const std::string& path) {
+  const int descriptor = open_retrying(path, O_CREAT | O_APPEND | O_RDWR);
+  if (descriptor < 0) throw_os_error(path, "open for appending");
   return File(descriptor, path);
 }
 
@@ -68,6 +68,20 @@ void File::write(const void* data, std::size_t size) {
       throw_os_error(path_, "write");
     }
     from += written;
+    size -= static_cast<std::size_t>(written);
+  }
+}
+
+void File::write_at(std::int64_t offset, const void* data, std::size_t size) {
+  const auto* from = static_cast<const std::uint8_t*>(data);
+  while (size != 0) {
+    const ssize_t written = ::pwrite(descriptor_, from, size, offset);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      throw_os_error(path_, "write");
+    }
+    from += written;
+    offset += written;
     size -= static_cast<std::size_t>(written);
   }
 }
@@ -132,11 +146,11 @@ void rename_path(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) throw_os_error(from, "rename to " + to);
 }
 
-void publish_file(const std::string& path, const std::vector<const Bytes*>& parts) {
+void publish_file(const std::string& path, const Bytes& bytes) {
   const std::string temporary = path + ".tmp";
   try {
     File file = File::create(temporary);
-    for (const Bytes* part : parts) file.write(part->data(), part->size());
+    file.write(bytes.data(), bytes.size());
     file.sync();
     rename_path(temporary, path);
   } catch (...) {

@@ -13,14 +13,15 @@ using Bytes = std::vector<std::uint8_t>;
 // An open file; closes it at the end of its life. Move-only.
 class File {
  public:
-  static File create(const std::string& path);  // truncates what is there
-  static File open(const std::string& path);    // for reading
-  static File modify(const std::string& path);  // an existing file, for reading and writing
+  static File create(const std::string& path);     // truncates what is there
+  static File open(const std::string& path);       // for reading
+  static File append_to(const std::string& path);  // made where missing; every write goes to the end
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
   ~File();
 
-  void write(const void* data, std::size_t size);
+  void write(const void* data, std::size_t size);  // at the current end of what was written
+  void write_at(std::int64_t offset, const void* data, std::size_t size);
   // Exactly `size` bytes from `offset`; a file that ends before is a UserError.
   void read_at(std::int64_t offset, void* data, std::size_t size) const;
   std::int64_t size() const;
@@ -45,7 +46,7 @@ void make_directories(const std::string& path);
 void rename_path(const std::string& from, const std::string& to);
 
 // Writes PATH.tmp, fsyncs it, renames it to PATH, fsyncs the folder. On failure PATH is as before and PATH.tmp is gone.
-void publish_file(const std::string& path, const std::vector<const Bytes*>& parts);
+void publish_file(const std::string& path, const Bytes& bytes);
 
 // Throws UserError: "PATH: cannot ACTION: reason of errno".
 [[noreturn]] void throw_os_error(const std::string& path, const std::string& action);

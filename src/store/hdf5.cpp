@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "store/hdf5_memory_driver.h"
 
 namespace setrl::store::h5 {
 
@@ -23,23 +24,7 @@ Handle file_access() {
   silence();
   Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "HDF5 file access");
   check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), "HDF5 close degree");
-  check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), "HDF5 version bounds");
-  // Every file is written under a temporary name by one process; locks fail on some network file systems.
-  check(H5Pset_file_locking(access.get(), false, true), "HDF5 file locking");
-  check(H5Pset_meta_block_size(access.get(), 64 * 1024), "HDF5 metadata block size");
   return access;
-}
-
-Handle in_memory_access() {
-  Handle access = file_access();
-  check(H5Pset_fapl_core(access.get(), 4 * 1024 * 1024, false), "HDF5 in-memory driver");
-  return access;
-}
-
-Handle file_creation() {
-  Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "HDF5 file creation");
-  check(H5Pset_obj_track_times(creation.get(), false), "HDF5 time stamps");
-  return creation;
 }
 
 std::string without_nul(const std::string& text) {
@@ -111,35 +96,33 @@ void fail(const std::string& what) {
   throw_user_error("{}: {}", what, message);
 }
 
-Handle create_file(const std::string& path) {
-  Handle access = file_access();
-  // Slices begin on a page: big aligned writes, and readers may map them.
-  check(H5Pset_alignment(access.get(), 1024 * 1024, 4096), "HDF5 alignment");
-  const Handle creation = file_creation();
-  return Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose, path);
-}
+Image::Image(std::size_t user_block) : memory_(std::make_unique<MemoryFile>()), file_(create(*memory_, user_block)) {}
 
-Handle create_image() {
-  const Handle access = in_memory_access();
-  const Handle creation = file_creation();
+Handle Image::create(MemoryFile& memory, std::size_t user_block) {
+  const Handle access = file_access();
+  check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), "HDF5 version bounds");
+  check(H5Pset_meta_block_size(access.get(), 64 * 1024), "HDF5 metadata block size");
+  // Large datasets begin on a page: aligned writes, and readers may map them. HDF5 refuses smaller user blocks then.
+  if (user_block == 0) check(H5Pset_alignment(access.get(), 1024 * 1024, 4096), "HDF5 alignment");
+  use_memory(access.get(), memory);
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "HDF5 file creation");
+  check(H5Pset_obj_track_times(creation.get(), false), "HDF5 time stamps");
+  check(H5Pset_userblock(creation.get(), user_block), "HDF5 user block");
   return Handle(H5Fcreate("setrl-image", H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose, "HDF5 image");
 }
 
-Bytes take_image(Handle file) {
-  check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "HDF5 image");
-  const ssize_t size = H5Fget_file_image(file.get(), nullptr, 0);
-  if (size < 0) fail("HDF5 image");
-  Bytes bytes(static_cast<std::size_t>(size));
-  if (H5Fget_file_image(file.get(), bytes.data(), bytes.size()) != size) fail("HDF5 image");
-  file.close("HDF5 image");
-  return bytes;
+const MemoryFile& Image::close() {
+  file_.close("HDF5 image");
+  return *memory_;
 }
 
 Handle open_image(const Bytes& bytes, const std::string& name) {
-  const Handle access = in_memory_access();
+  const Handle access = file_access();
+  check(H5Pset_fapl_core(access.get(), 1024 * 1024, false), "HDF5 in-memory driver");
   // The library copies the image; it does not change ours.
   check(H5Pset_file_image(access.get(), const_cast<std::uint8_t*>(bytes.data()), bytes.size()), name);
-  return Handle(H5Fopen(name.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose, name);
+  // The driver insists that no file of the image's name exists; below /dev/null none can.
+  return Handle(H5Fopen(("/dev/null/" + name).c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose, name);
 }
 
 Handle make_group(hid_t where, const std::string& name) {
@@ -147,6 +130,15 @@ Handle make_group(hid_t where, const std::string& name) {
   check(H5Pset_obj_track_times(creation.get(), false), name);
   const Handle links = link_creation();
   return Handle(H5Gcreate2(where, name.c_str(), links.get(), creation.get(), H5P_DEFAULT), H5Gclose, name);
+}
+
+void make_parents(hid_t where, const std::string& path) {
+  for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    const std::string parent = path.substr(0, slash);
+    const htri_t exists = H5Lexists(where, parent.c_str(), H5P_DEFAULT);
+    if (exists < 0) fail(path);
+    if (exists == 0) make_group(where, parent);
+  }
 }
 
 Handle dataspace(const std::vector<hsize_t>& extents) {
@@ -163,7 +155,6 @@ Handle dataset_creation() {
 
 Handle link_creation() {
   Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose, "HDF5 link creation");
-  check(H5Pset_create_intermediate_group(links.get(), 1), "HDF5 link creation");
   check(H5Pset_char_encoding(links.get(), H5T_CSET_UTF8), "HDF5 link creation");
   return links;
 }
@@ -286,7 +277,9 @@ void write_attribute(hid_t where, const std::string& name, std::uint32_t value) 
 }
 
 void write_attribute(hid_t where, const std::string& name, const std::vector<std::int64_t>& values) {
-  write_attribute_raw(where, name, H5T_NATIVE_INT64, dataspace({values.size()}), values.data());
+  const std::int64_t nothing = 0;  // HDF5 wants a buffer for no values too
+  write_attribute_raw(where, name, H5T_NATIVE_INT64, dataspace({values.size()}),
+                      values.empty() ? &nothing : values.data());
 }
 
 void write_attribute(hid_t where, const std::string& name, const std::string& value) {

@@ -5,11 +5,13 @@
 #include <hdf5.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "store/durable_file.h"
+#include "store/memory_file.h"
 
 namespace setrl::store::h5 {
 
@@ -45,14 +47,26 @@ class Handle {
   Closer closer_;
 };
 
-// Files. All are created in the format of HDF5 1.10, without time stamps (equal content gives equal bytes), with strong
-// close: nothing stays open behind a closed file.
-Handle create_file(const std::string& path);                     // on disk
-Handle create_image();                                           // in memory only
-Bytes take_image(Handle file);                                   // closes an in-memory file and returns its bytes
+// A new file, built in memory: no disk can fail under HDF5. Format of HDF5 1.10, without time stamps (equal content
+// gives equal bytes), with strong close: nothing stays open behind a closed file. Datasets whose space is allotted
+// early and that are not written take no memory; the caller puts their data into the file on disk, at H5Dget_offset.
+class Image {
+ public:
+  explicit Image(std::size_t user_block);  // 0, 512, 1024, ... bytes at the start that are the caller's
+  hid_t get() const { return file_.get(); }
+  const MemoryFile& close();  // lives as long as this
+
+ private:
+  static Handle create(MemoryFile& memory, std::size_t user_block);
+  std::unique_ptr<MemoryFile> memory_;  // outlives file_
+  Handle file_;
+};
+
 Handle open_image(const Bytes& bytes, const std::string& name);  // `name` only for messages; copies the bytes
 
 Handle make_group(hid_t where, const std::string& name);
+// The missing groups above a path. (Those that HDF5 would make by itself carry the time of day.)
+void make_parents(hid_t where, const std::string& path);
 Handle dataspace(const std::vector<hsize_t>& extents);  // no extents: a scalar
 Handle dataset_creation();                              // property list without time stamps
 Handle link_creation();                                 // makes missing groups of the path, names in UTF-8
@@ -62,7 +76,7 @@ Handle string_type();                                   // variable length, UTF-
 template <typename T>
 hid_t type_of();
 
-// A dataset with the given extents. `compress`: one chunk of at most 64 Ki elements, shuffle, deflate.
+// A dataset with the given extents. `compress`: chunks of at most 64 Ki elements with shuffle and deflate.
 void write_raw(hid_t where, const std::string& name, hid_t type, const std::vector<hsize_t>& extents, const void* data,
                bool compress);
 // Reads a whole dataset of `rank` dimensions; returns its extents. `resize(elements)` returns the place for the data.

@@ -15,7 +15,19 @@ namespace {
 using nlohmann::json;
 
 // Checksums and writes block by block, so that a block is still in the cache when the kernel copies it.
-Slice write_slice(hid_t file, const TensorView& tensor) {
+void write_blocks(File& file, const float* data, Slice& slice) {
+  const std::int64_t elements = slice.end - slice.begin;
+  for (std::int64_t at = 0; at < elements; at += kBlockElements) {
+    const auto bytes = static_cast<std::size_t>(std::min(kBlockElements, elements - at)) * sizeof(float);
+    const std::uint32_t crc = crc32c(data + at, bytes);
+    slice.block_crc32c.push_back(crc);
+    slice.crc32c = crc32c_combine(slice.crc32c, crc, bytes);
+    file.write_at(slice.offset + at * static_cast<std::int64_t>(sizeof(float)), data + at, bytes);
+  }
+}
+
+// The dataset goes into the image, the data straight into the file, at the place that HDF5 allotted.
+Slice write_slice(hid_t image, File& file, const TensorView& tensor) {
   SETRL_CHECK(tensor.dtype == DType::float32, "{}: checkpoints hold float32", tensor.name);
   Slice slice{tensor.name, tensor.shape, tensor.begin, tensor.end, 0, 0, {}};
   const std::int64_t elements = tensor.end - tensor.begin;
@@ -27,25 +39,16 @@ Slice write_slice(hid_t file, const TensorView& tensor) {
   const h5::Handle space = h5::dataspace({static_cast<hsize_t>(elements)});
   const h5::Handle creation = h5::dataset_creation();
   h5::check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), tensor.name);
+  h5::check(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY), tensor.name);
+  h5::make_parents(image, tensor.name);
   const h5::Handle links = h5::link_creation();
   const h5::Handle dataset(
-      H5Dcreate2(file, tensor.name.c_str(), H5T_NATIVE_FLOAT, space.get(), links.get(), creation.get(), H5P_DEFAULT),
+      H5Dcreate2(image, tensor.name.c_str(), H5T_NATIVE_FLOAT, space.get(), links.get(), creation.get(), H5P_DEFAULT),
       H5Dclose, tensor.name);
-  const auto* data = static_cast<const float*>(tensor.data);
-  for (std::int64_t at = 0; at < elements; at += kBlockElements) {
-    const hsize_t start = static_cast<hsize_t>(at);
-    const hsize_t count = static_cast<hsize_t>(std::min(kBlockElements, elements - at));
-    const std::uint32_t crc = crc32c(data + at, count * sizeof(float));
-    slice.block_crc32c.push_back(crc);
-    slice.crc32c = crc32c_combine(slice.crc32c, crc, count * sizeof(float));
-    const h5::Handle memory = h5::dataspace({count});
-    h5::check(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, &start, nullptr, &count, nullptr), tensor.name);
-    h5::check(H5Dwrite(dataset.get(), H5T_NATIVE_FLOAT, memory.get(), space.get(), H5P_DEFAULT, data + at),
-              tensor.name);
-  }
   const haddr_t offset = H5Dget_offset(dataset.get());
   if (offset == HADDR_UNDEF) h5::fail(tensor.name);
   slice.offset = static_cast<std::int64_t>(offset);
+  write_blocks(file, static_cast<const float*>(tensor.data), slice);
   h5::write_attribute(dataset.get(), "begin", slice.begin);
   h5::write_attribute(dataset.get(), "end", slice.end);
   h5::write_attribute(dataset.get(), "shape", slice.shape);
@@ -53,8 +56,8 @@ Slice write_slice(hid_t file, const TensorView& tensor) {
   return slice;
 }
 
-// CRC-32C of the whole file: the slices' checksums are known, so only what lies between them is read.
-std::uint32_t whole_file_crc(const File& file, std::int64_t bytes, const std::vector<Slice>& slices) {
+// Writes what lies around the slices. Returns the CRC-32C of the whole file.
+std::uint32_t write_structure(const MemoryFile& image, const std::vector<Slice>& slices, File& file) {
   std::vector<const Slice*> order;
   for (const auto& slice : slices) {
     if (slice.begin != slice.end) order.push_back(&slice);
@@ -63,40 +66,22 @@ std::uint32_t whole_file_crc(const File& file, std::int64_t bytes, const std::ve
   std::uint32_t crc = 0;
   std::int64_t at = 0;
   Bytes gap;
-  const auto read_until = [&](std::int64_t stop) {
+  const auto write_until = [&](std::int64_t stop) {
     SETRL_CHECK(stop >= at, "{}: slices overlap at byte {}", file.path(), stop);
     gap.resize(static_cast<std::size_t>(stop - at));
-    file.read_at(at, gap.data(), gap.size());
+    image.read(static_cast<std::uint64_t>(at), gap.data(), gap.size());
+    file.write_at(at, gap.data(), gap.size());
     crc = crc32c(gap.data(), gap.size(), crc);
     at = stop;
   };
   for (const Slice* slice : order) {
-    read_until(slice->offset);
+    write_until(slice->offset);
     const std::int64_t size = (slice->end - slice->begin) * static_cast<std::int64_t>(sizeof(float));
     crc = crc32c_combine(crc, slice->crc32c, static_cast<std::uint64_t>(size));
     at += size;
   }
-  read_until(bytes);
+  write_until(static_cast<std::int64_t>(image.size()));
   return crc;
-}
-
-void write_hdf5(const std::string& path, int rank, std::int64_t step, const std::vector<TensorView>& tensors,
-                std::vector<Slice>& slices) {
-  h5::Handle file = h5::create_file(path);
-  try {
-    h5::write_attribute(file.get(), "format", std::string("SetRL checkpoint rank file"));
-    h5::write_attribute(file.get(), "schema_version", std::int64_t{1});
-    h5::write_attribute(file.get(), "step", step);
-    h5::write_attribute(file.get(), "rank", static_cast<std::int64_t>(rank));
-    for (const auto& tensor : tensors) slices.push_back(write_slice(file.get(), tensor));
-    h5::check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), path);
-  } catch (...) {
-    // Closing writes the metadata. On a full disk that would fail too and leave the file open in the library for
-    // ever; giving back the space of the data first lets it end well.
-    File::modify(path).truncate(0);
-    throw;
-  }
-  file.close(path);
 }
 
 }  // namespace
@@ -109,16 +94,17 @@ RankFile write_rank_file(const std::string& folder, int rank, std::int64_t step,
                          const std::vector<TensorView>& tensors) {
   RankFile result;
   result.name = rank_file_name(rank);
-  const std::string path = (std::filesystem::path(folder) / result.name).string();
-  try {
-    write_hdf5(path, rank, step, tensors, result.slices);
-  } catch (const UserError& error) {
-    throw_user_error("{}: cannot write: {}", path, error.what());
-  }
-  File file = File::modify(path);
+  File file = File::create((std::filesystem::path(folder) / result.name).string());
+  h5::Image image(0);
+  h5::write_attribute(image.get(), "format", std::string("SetRL checkpoint rank file"));
+  h5::write_attribute(image.get(), "schema_version", std::int64_t{1});
+  h5::write_attribute(image.get(), "step", step);
+  h5::write_attribute(image.get(), "rank", static_cast<std::int64_t>(rank));
+  for (const auto& tensor : tensors) result.slices.push_back(write_slice(image.get(), file, tensor));
+  const MemoryFile& structure = image.close();
+  result.bytes = static_cast<std::int64_t>(structure.size());
+  result.crc32c = write_structure(structure, result.slices, file);
   file.sync();
-  result.bytes = file.size();
-  result.crc32c = whole_file_crc(file, result.bytes, result.slices);
   return result;
 }
 

@@ -9,36 +9,38 @@ namespace setrl::store {
 
 namespace {
 
-constexpr std::size_t kBlock = 512;  // the smallest user block of HDF5
-
-Bytes user_block(const std::string& kind, std::size_t file_bytes, std::uint32_t checksum) {
+// The seal of a file is a function of its kind, size and content.
+Bytes seal_of(const std::string& kind, const Bytes& file) {
+  const std::uint32_t checksum = crc32c(file.data() + kSealBytes, file.size() - kSealBytes);
   const std::string text =
-      fmt::format("{}\nbytes {}\ncrc32c of bytes {} to the end {:08x}\n", kind, file_bytes, kBlock, checksum);
-  SETRL_CHECK(text.size() <= kBlock, "user block of {} bytes", text.size());
-  Bytes block(text.begin(), text.end());
-  block.resize(kBlock, 0);
-  return block;
+      fmt::format("{}\nbytes {}\ncrc32c of bytes {} to the end {:08x}\n", kind, file.size(), kSealBytes, checksum);
+  SETRL_CHECK(text.size() <= kSealBytes, "seal of {} bytes", text.size());
+  Bytes seal(text.begin(), text.end());
+  seal.resize(kSealBytes, 0);
+  return seal;
 }
 
 }  // namespace
 
-void publish_sealed(const std::string& path, const std::string& kind, const Bytes& image) {
-  const Bytes block = user_block(kind, kBlock + image.size(), crc32c(image.data(), image.size()));
-  publish_file(path, {&block, &image});
+void publish_sealed(const std::string& path, const std::string& kind, Bytes image) {
+  SETRL_CHECK(image.size() > kSealBytes, "image of {} bytes", image.size());
+  const Bytes seal = seal_of(kind, image);
+  std::copy(seal.begin(), seal.end(), image.begin());
+  publish_file(path, image);
 }
 
 Bytes read_sealed(const std::string& path, const std::string& kind) {
   Bytes file = read_whole_file(path);
-  if (file.size() < kBlock) throw_user_error("{}: the file is cut off after {} bytes", path, file.size());
-  const std::string first_line(file.begin(), std::find(file.begin(), file.begin() + kBlock, '\n'));
+  if (file.size() < kSealBytes) throw_user_error("{}: the file is cut off after {} bytes", path, file.size());
+  const std::string first_line(file.begin(), std::find(file.begin(), file.begin() + kSealBytes, '\n'));
   if (first_line != kind) throw_user_error("{}: is not a file of the kind \"{}\"", path, kind);
-  const Bytes image(file.begin() + kBlock, file.end());
-  // The block is a function of the content, so comparing it whole leaves no bit of the file unchecked.
-  const Bytes expected = user_block(kind, file.size(), crc32c(image.data(), image.size()));
+  // Comparing the whole seal leaves no bit of the file unchecked.
+  const Bytes expected = seal_of(kind, file);
   if (!std::equal(expected.begin(), expected.end(), file.begin())) {
-    throw_user_error("{}: the file is damaged: its length or checksum is not what its first 512 bytes announce", path);
+    throw_user_error("{}: the file is damaged: its length or checksum is not what its first {} bytes announce", path,
+                     kSealBytes);
   }
-  return image;
+  return file;
 }
 
 }  // namespace setrl::store

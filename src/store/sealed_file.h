@@ -8,10 +8,13 @@
 
 namespace setrl::store {
 
-// Publishes (temporary name, fsync, rename) an HDF5 image. `kind`: one line, such as "SetRL trajectory".
-void publish_sealed(const std::string& path, const std::string& kind, const Bytes& image);
+constexpr std::size_t kSealBytes = 512;  // the smallest user block of HDF5
 
-// Returns the HDF5 image without the block. Throws UserError naming the file where it is of another kind, cut off,
+// Publishes (temporary name, fsync, rename) an HDF5 image that was made with a user block of kSealBytes. `kind`: one
+// line, such as "SetRL trajectory".
+void publish_sealed(const std::string& path, const std::string& kind, Bytes image);
+
+// Returns the whole file. Throws UserError naming the file where it is of another kind, cut off,
 // longer than written or where any bit differs.
 Bytes read_sealed(const std::string& path, const std::string& kind);
 

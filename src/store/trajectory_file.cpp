@@ -46,10 +46,10 @@ void TrajectoryWriter::publish() {
   SETRL_CHECK(!state_->published, "{} is published already", state_->path);
   auto& groups = state_->groups;
   // Groups arrive in any order; the file does not depend on it.
-  std::sort(groups.begin(), groups.end(), [](const StoredGroup& a, const StoredGroup& b) {
+  std::stable_sort(groups.begin(), groups.end(), [](const StoredGroup& a, const StoredGroup& b) {
     return std::tie(a.group.step, a.group.index) < std::tie(b.group.step, b.group.index);
   });
-  h5::Handle file = h5::create_image();
+  h5::Image file(kSealBytes);
   h5::write_attribute(file.get(), "format", std::string(kKind));
   h5::write_attribute(file.get(), "schema_version", kSchemaVersion);
   h5::write_attribute(file.get(), "step", state_->info.step);
@@ -57,7 +57,7 @@ void TrajectoryWriter::publish() {
   h5::write_attribute(file.get(), "config_hash", state_->info.config_hash);
   h5::write_attribute(file.get(), "writer", std::string("SetRL"));
   write_table(file.get(), pack(groups));
-  publish_sealed(state_->path, kKind, h5::take_image(std::move(file)));
+  publish_sealed(state_->path, kKind, file.close().bytes());
   groups.clear();
   state_->published = true;
 }

@@ -60,7 +60,8 @@ std::string trajectory_path(const std::string& run_dir, std::int64_t step, int p
 
 std::vector<std::string> trajectory_parts(const std::string& run_dir, std::int64_t step) {
   std::vector<std::string> paths;
-  for (const auto& [number, path] : list_parts(run_dir)[step]) paths.push_back(path);
+  auto parts = list_parts(run_dir);
+  for (const auto& [number, path] : parts[step]) paths.push_back(path);
   return paths;
 }
 

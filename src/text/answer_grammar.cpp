@@ -1,33 +1,48 @@
 #include "text/answer_grammar.h"
 
 #include <fmt/format.h>
-#include <utf8proc.h>
 
 #include <algorithm>
 #include <charconv>
-#include <set>
+#include <map>
 
-#include "text/unicode.h"
+#include "base/error.h"
 
 namespace setrl::text {
 
 namespace {
 
 constexpr std::string_view kAbstention = "none";
+constexpr std::string_view kSpaces = " \t\n\r\f\v";
 
 std::string tag(const Grammar& grammar, const char* name, int number, bool closing) {
   const std::string suffix = grammar.k == 1 ? "" : std::to_string(number);
   return fmt::format("<{}{}{}>", closing ? "/" : "", name, suffix);
 }
 
+// The whole text of an answer set; `confidences` is empty where the format has none.
+std::string tagged(const Grammar& grammar, const std::string& think, const std::vector<std::string>& answers,
+                   const std::vector<std::string>& confidences) {
+  std::string text = "<think>" + think + "</think>";
+  const auto put = [&](const char* name, std::size_t i, const std::string& content) {
+    const int number = static_cast<int>(i) + 1;
+    text += tag(grammar, name, number, false) + content + tag(grammar, name, number, true);
+  };
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    text += "\n";
+    put("answer", i, answers[i]);
+    if (!confidences.empty()) put("confidence", i, confidences[i]);
+  }
+  return text;
+}
+
 std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kSpaces = " \t\n\r\f\v";
   const auto begin = text.find_first_not_of(kSpaces);
   if (begin == std::string_view::npos) return {};
   return text.substr(begin, text.find_last_not_of(kSpaces) - begin + 1);
 }
 
-// Walks over the text from left to right; every method either advances or leaves a reason.
+// Walks over the text once, from left to right; every method either advances or leaves a reason.
 class Parser {
  public:
   Parser(const Grammar& grammar, std::string_view text) : grammar_(grammar), rest_(text) {}
@@ -44,7 +59,7 @@ class Parser {
     }
     if (!analysed && !analysis(analysed)) return set_;
     skip_space();
-    if (!rest_.empty()) return fail("text after the last answer");
+    if (!rest_.empty()) return fail("text after the last answer: " + found());
     return set_;
   }
 
@@ -56,15 +71,31 @@ class Parser {
     return set_;
   }
 
-  void skip_space() { rest_.remove_prefix(std::min(rest_.find_first_not_of(" \t\n\r\f\v"), rest_.size())); }
+  void skip_space() { rest_.remove_prefix(std::min(rest_.find_first_not_of(kSpaces), rest_.size())); }
 
   bool starts_with(std::string_view prefix) const { return rest_.substr(0, prefix.size()) == prefix; }
+
+  // What stands where a tag is expected, for the reason.
+  std::string found() const {
+    if (rest_.empty()) return "the text ends";
+    if (starts_with("<think>")) return "a second think block";
+    if (starts_with("</think>")) return "a second </think>";
+    if (starts_with("<analysis>")) return grammar_.analysis ? "a second analysis block" : "an analysis block";
+    for (const std::string_view name : {"<answer", "</answer", "<confidence", "</confidence"}) {
+      if (!starts_with(name)) continue;
+      const auto end = rest_.find_first_not_of("0123456789", name.size());
+      // A number of more digits is no tag worth repeating.
+      if (end < rest_.size() && rest_[end] == '>' && end < name.size() + 6)
+        return std::string(rest_.substr(0, end + 1));
+    }
+    return "other text";
+  }
 
   // "<open>content</close>" after white space.
   bool block(const std::string& open, const std::string& close, const std::string& what, std::string_view& content) {
     skip_space();
     if (!starts_with(open)) {
-      fail(fmt::format("{} missing: expected {}", what, open));
+      fail(fmt::format("{} missing: {} where {} is expected", what, found(), open));
       return false;
     }
     rest_.remove_prefix(open.size());
@@ -94,7 +125,7 @@ class Parser {
     content = trimmed(content);
     for (const std::string_view inner : {"<answer", "</answer", "<confidence", "</confidence", "<think>", "</think>"}) {
       if (content.find(inner) != std::string_view::npos) {
-        fail(fmt::format("{} holds a tag", what));
+        fail(fmt::format("{} holds a tag ({})", what, inner));
         return false;
       }
     }
@@ -103,9 +134,9 @@ class Parser {
       fail(fmt::format("{} is empty", what));
       return false;
     }
-    const bool abstains = grammar_.abstention && normalised == kAbstention;
-    if (!abstains && !seen_.insert(normalised).second) {
-      fail(fmt::format("{} repeats an earlier answer", what));
+    const auto [earlier, is_new] = seen_.emplace(normalised, number);
+    if (!is_new && !(grammar_.abstention && normalised == kAbstention)) {
+      fail(fmt::format("{} repeats answer {}", what, earlier->second));
       return false;
     }
     set_.answers.emplace_back(content);
@@ -119,14 +150,22 @@ class Parser {
       return false;
     }
     content = trimmed(content);
-    // A plain decimal: digits with at most one point. No sign, exponent, per cent, inf or nan.
+    // Digits with at most one point: no sign, exponent, per cent, hexadecimal, inf or nan.
     const bool plain = content.find_first_not_of("0123456789.") == std::string_view::npos &&
                        std::count(content.begin(), content.end(), '.') <= 1 &&
                        content.find_first_of("0123456789") != std::string_view::npos;
-    double value = -1;
-    if (plain) std::from_chars(content.data(), content.data() + content.size(), value);
-    if (!(value >= 0 && value <= 1)) {
-      fail(fmt::format("{} is not a decimal in [0, 1]", what));
+    if (!plain) {
+      fail(fmt::format("{} is not a plain decimal", what));
+      return false;
+    }
+    double value = 0;
+    const auto read = std::from_chars(content.data(), content.data() + content.size(), value);
+    if (read.ec == std::errc::result_out_of_range) {
+      // Too many digits for a double: before the point a huge number, after it a tiny one.
+      value = content[content.find_first_not_of('0')] == '.' ? 0 : 2;
+    }
+    if (value > 1) {
+      fail(fmt::format("{} is above 1", what));
       return false;
     }
     set_.confidences.push_back(value);
@@ -136,23 +175,8 @@ class Parser {
   const Grammar& grammar_;
   std::string_view rest_;
   AnswerSet set_;
-  std::set<std::string> seen_;
+  std::map<std::string, int> seen_;  // normalised answer -> its number
 };
-
-bool is_punctuation(char32_t c) {
-  if (c < 0x80)
-    return (c > 0x20 && c < 0x30) || (c > 0x39 && c < 0x41) || (c > 0x5A && c < 0x61) || (c > 0x7A && c < 0x7F);
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
-    case UTF8PROC_CATEGORY_PC:
-    case UTF8PROC_CATEGORY_PD:
-    case UTF8PROC_CATEGORY_PS:
-    case UTF8PROC_CATEGORY_PE:
-    case UTF8PROC_CATEGORY_PI:
-    case UTF8PROC_CATEGORY_PF:
-    case UTF8PROC_CATEGORY_PO: return true;
-    default: return false;
-  }
-}
 
 }  // namespace
 
@@ -161,49 +185,33 @@ AnswerSet parse(const Grammar& grammar, std::string_view completion, bool ended)
 }
 
 std::string render(const Grammar& grammar, const AnswerSet& set) {
-  std::string text = "<think>" + set.think + "</think>";
-  for (int number = 1; number <= grammar.k; ++number) {
-    const auto i = static_cast<std::size_t>(number - 1);
-    text += "\n" + tag(grammar, "answer", number, false) + set.answers.at(i) + tag(grammar, "answer", number, true);
-    if (!grammar.confidences) continue;
-    text += fmt::format("{}{:.2f}{}", tag(grammar, "confidence", number, false), set.confidences.at(i),
-                        tag(grammar, "confidence", number, true));
+  const auto count = static_cast<std::size_t>(grammar.k);
+  SETRL_CHECK(set.answers.size() == count, "{} answers for a grammar of {}", set.answers.size(), count);
+  SETRL_CHECK(!grammar.confidences || set.confidences.size() == count, "{} confidences for a grammar of {}",
+              set.confidences.size(), count);
+  std::vector<std::string> confidences;
+  if (grammar.confidences) {
+    for (const double q : set.confidences) confidences.push_back(fmt::format("{:.2f}", q));
   }
-  return text;
+  return tagged(grammar, set.think, set.answers, confidences);
 }
 
 std::string instructions(const Grammar& grammar) {
-  std::string text = "Think first inside <think></think>. ";
-  text += grammar.k == 1
-              ? "Then give your answer"
-              : fmt::format("Then give exactly {} different candidate answers, most likely first", grammar.k);
-  text += grammar.confidences ? ", with the probability from 0 to 1 that it is correct, judged on its own. " : ". ";
-  text += "Write only the minimal answer string in a tag: exact match decides. ";
-  if (grammar.abstention) text += "Write none where no further candidate is worth the risk of being wrong. ";
-  if (grammar.analysis) text += "An <analysis></analysis> block may stand after the think block or at the end. ";
-  AnswerSet shape;
-  shape.think = "reasoning";
-  shape.answers.assign(static_cast<std::size_t>(grammar.k), "...");
-  shape.confidences.assign(static_cast<std::size_t>(grammar.k), 0);
-  return text + "Format:\n" + render(grammar, shape);
-}
-
-std::string normalise(std::string_view answer) {
-  // Lower case and without punctuation, words apart.
-  std::string result, word;
-  const auto finish_word = [&] {
-    if (!word.empty() && word != "a" && word != "an" && word != "the") result += (result.empty() ? "" : " ") + word;
-    word.clear();
-  };
-  for (std::size_t at = 0; at < answer.size();) {
-    const char32_t c = next_code_point(answer, at);
-    if (is_white_space(c))
-      finish_word();
-    else if (!is_punctuation(c))
-      append_utf8(word, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+  std::string text = grammar.k == 1 ? "Think inside <think></think>. Then write one answer. "
+                                    : fmt::format(
+                                          "Think about each candidate inside <think></think>. Then write "
+                                          "exactly {} different answers, most likely first. ",
+                                          grammar.k);
+  text += "An answer is only the minimal answer string: exact match decides. ";
+  if (grammar.confidences) {
+    text += grammar.k == 1 ? "The confidence is the probability (0 to 1) that it is correct. "
+                           : "A confidence is the probability (0 to 1) that its answer is correct, judged "
+                             "independently. ";
   }
-  finish_word();
-  return result;
+  if (grammar.abstention) text += "Write none as an answer where no candidate is worth the risk of being wrong. ";
+  if (grammar.analysis) text += "An <analysis></analysis> block may follow the think block or end the text. ";
+  const std::vector<std::string> dots(static_cast<std::size_t>(grammar.k), "...");
+  return text + "Format:\n" + tagged(grammar, "...", dots, grammar.confidences ? dots : std::vector<std::string>{});
 }
 
 }  // namespace setrl::text

@@ -22,11 +22,12 @@ struct Grammar {
 // each confidence, nothing else but white space. K = 1 uses the tags <answer> and <confidence>.
 AnswerSet parse(const Grammar& grammar, std::string_view completion, bool ended);
 
-// The text that parses to this set: think block, answers, confidences with two decimals.
+// The text that parses to this set: think block, answers, confidences with two decimals. Throws BugError where the set
+// has not K answers (and K confidences, for RLCR).
 std::string render(const Grammar& grammar, const AnswerSet& set);
 
 // The format's instructions for the system prompt (K distinct candidates, most likely first, tags, what a confidence
-// means).
+// means). Short, because every prompt pays for them: under 120 tokens of SmolLM2 for K = 3.
 std::string instructions(const Grammar& grammar);
 
 // Lower case (ASCII and simple Unicode folding), punctuation and the articles a/an/the removed, white space folded.

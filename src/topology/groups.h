@@ -11,8 +11,10 @@ namespace setrl::topology {
 struct Groups {
   comm::Communicator* world = nullptr;           // borrowed
   std::unique_ptr<comm::Communicator> learners;  // null where this rank is no learner
-  std::unique_ptr<comm::Communicator> push;      // the first learner and every rollout rank; null elsewhere
-  int push_root = 0;                             // rank of the first learner in `push`
+  // The first learner and every rollout rank that is no learner (those that are get their weights directly); null
+  // elsewhere, and everywhere where nobody needs a push.
+  std::unique_ptr<comm::Communicator> push;
+  int push_root = 0;  // rank of the first learner in `push`
 };
 
 // Collective over `world`.

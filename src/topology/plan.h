@@ -26,7 +26,9 @@ struct Plan {
 
 // Learner ranks come first, then rollout, then verifier. Rank counts of 0 are chosen: one rank has all three roles; two
 // ranks: learner, rollout+verifier; more: one verifier, the others split between rollout and learner, rollout first.
-// Throws UserError where the counts do not add up to `world_size` (too few or too many ranks), saying what to start.
+// Where rollout and learner are given and verifier is not, all other ranks verify. Counts of 1 do not stand against
+// sharing on one or two ranks. Throws UserError where the counts do not add up to `world_size` (too few or too many
+// ranks), saying what to start.
 Plan make_plan(const TopologySection& topology, int world_size);
 
 // Human-readable table for --dry-run.

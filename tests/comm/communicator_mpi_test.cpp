@@ -196,6 +196,24 @@ TEST(Messages, ATagOfAnotherCommunicatorIsNotSeen) {
   }
 }
 
+// What rank 0 still sends on a communicator that is gone elsewhere must not reach the communicators made next.
+TEST(Messages, LeftBehindAreNotTakenForOthers) {
+  for (int round = 0; round < 40; ++round) {
+    auto left = world().split(0, "left");
+    float value = 0;
+    for (int i = 0; i < (left->rank() == 0 ? 4 : 1); ++i) left->broadcast(&value, sizeof value, 0);
+    left.reset();
+    for (const char* name : {"second", "third"}) {
+      const auto next = world().split(0, name);
+      for (const std::size_t count : {1, 50000}) {
+        std::vector<float> values(count, static_cast<float>(next->rank() + round));
+        next->broadcast(values.data(), values.size() * sizeof(float), 0);
+        EXPECT_EQ(values, std::vector<float>(count, static_cast<float>(round)));
+      }
+    }
+  }
+}
+
 TEST(Split, GroupsByColourInTheOrderOfRanks) {
   const int me = world().rank(), ranks = world().size();
   const auto half = world().split(me % 2, "half");

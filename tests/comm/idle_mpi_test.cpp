@@ -1,8 +1,8 @@
 // A rank that waits must not burn CPU: ranks of other roles compute on the same cores.
 #include <gtest/gtest.h>
-#include <time.h>
 
 #include <chrono>
+#include <ctime>
 #include <thread>
 
 #include "support/mpi_world.h"

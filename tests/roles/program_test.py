@@ -189,7 +189,7 @@ class Commands(Program):
     def test_sft_teaches_and_the_other_commands_read_its_result(self):
         self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=96", "--sft.epochs=1")
         losses = [line["loss"] for line in self.metrics("sft")]
-        self.assertLess(losses[-1], 0.8 * losses[0])
+        self.assertLess(losses[-1], 0.9 * losses[0])
         out = self.call("eval", f"--model.path={self.path('sft')}", f"--run.dir={self.path('eval')}", "--eval.problems=4",
                         "--rollout.max_new_tokens=16")
         self.assertIn("correct", out)

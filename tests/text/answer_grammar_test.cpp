@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "base/random.h"
 
 namespace setrl::text {
@@ -45,30 +46,61 @@ TEST(Parse, TagsInTheThinkBlockDoNotCount) {
 
 TEST(Parse, EveryMalformationHasItsReason) {
   const auto reason = [](const std::string& text, bool ended = true) {
-    return parse(kCalibrated, text, ended).malformed_reason;
+    const auto set = parse(kCalibrated, text, ended);
+    EXPECT_TRUE(set.well_formed() || (set.answers.empty() && set.confidences.empty())) << text;
+    return set.malformed_reason;
   };
+  EXPECT_EQ(reason(kGood), "");
   EXPECT_THAT(reason(kGood, false), HasSubstr("truncated"));
-  EXPECT_THAT(reason(""), HasSubstr("think block missing"));
-  EXPECT_THAT(reason("x" + kGood), HasSubstr("think block missing"));
+  EXPECT_EQ(reason(""), "think block missing: the text ends where <think> is expected");
+  EXPECT_EQ(reason("x" + kGood), "think block missing: other text where <think> is expected");
+  EXPECT_EQ(reason(replaced(kGood, "<think>why</think>", "")),
+            "think block missing: <answer1> where <think> is expected");
   EXPECT_THAT(reason(replaced(kGood, "</think>", "")), HasSubstr("think block not closed"));
-  EXPECT_THAT(reason(replaced(kGood, "</think>", "</think>so:")), HasSubstr("answer 1 missing"));
-  EXPECT_THAT(reason(replaced(kGood, "</think>", "</think><think></think>")), HasSubstr("answer 1 missing"));
-  EXPECT_THAT(reason(replaced(kGood, "<answer2>", "<answer3>")), HasSubstr("answer 2 missing"));
-  EXPECT_THAT(reason(replaced(kGood, "</answer1>", "")), HasSubstr("answer 1 not closed"));
-  EXPECT_THAT(reason(replaced(kGood, "Flu", " ")), HasSubstr("answer 1 is empty"));
-  EXPECT_THAT(reason(replaced(kGood, "Flu", "?!")), HasSubstr("answer 1 is empty"));
-  EXPECT_THAT(reason(replaced(kGood, "Flu", "a <answer2>")), HasSubstr("answer 1 holds a tag"));
-  EXPECT_THAT(reason(replaced(kGood, "Cold", "the FLU.")), HasSubstr("answer 2 repeats"));
-  EXPECT_THAT(reason(replaced(kGood, "<confidence1>0.5</confidence1>", "")), HasSubstr("confidence 1 missing"));
-  for (const char* bad : {"", "-0.1", "1.01", "nan", "inf", "1e-3", "50%", "0.5.5", ".", "0,5", "+0.5", "0x1"}) {
-    EXPECT_THAT(reason(replaced(kGood, "0.5", bad)), HasSubstr("confidence 1 is not")) << bad;
+  EXPECT_EQ(reason("<think>why"), "think block not closed: expected </think>");
+  EXPECT_EQ(reason(replaced(kGood, "</think>", "</think>so:")),
+            "answer 1 missing: other text where <answer1> is expected");
+  EXPECT_EQ(reason(replaced(kGood, "</think>", "</think><think></think>")),
+            "answer 1 missing: a second think block where <answer1> is expected");
+  EXPECT_EQ(reason(replaced(kGood, "</think>", "</think></think>")),
+            "answer 1 missing: a second </think> where <answer1> is expected");
+  EXPECT_EQ(reason(replaced(kGood, "</think>", "</think><analysis>a</analysis>")),
+            "answer 1 missing: an analysis block where <answer1> is expected");
+  EXPECT_EQ(reason(replaced(kGood, "<answer1>", "<answer2>")),
+            "answer 1 missing: <answer2> where <answer1> is expected");
+  EXPECT_EQ(reason(replaced(kGood, "<answer2>", "<answer3>")),
+            "answer 2 missing: <answer3> where <answer2> is expected");
+  EXPECT_EQ(reason(replaced(kGood, "<answer1>", "<answer>")), "answer 1 missing: <answer> where <answer1> is expected");
+  EXPECT_THAT(reason(replaced(kGood, "<answer1>", "<answer123456789>")), HasSubstr("other text where <answer1>"));
+  EXPECT_EQ(reason(kGood.substr(0, kGood.find("\n<answer2>"))),
+            "answer 2 missing: the text ends where <answer2> is expected");
+  EXPECT_EQ(reason(replaced(kGood, "</answer1>", "")), "answer 1 not closed: expected </answer1>");
+  EXPECT_EQ(reason(replaced(kGood, "</confidence2>", "")), "confidence 2 not closed: expected </confidence2>");
+  EXPECT_EQ(reason(replaced(kGood, "Flu", " ")), "answer 1 is empty");
+  EXPECT_EQ(reason(replaced(kGood, "Flu", "?!")), "answer 1 is empty");
+  EXPECT_EQ(reason(replaced(kGood, "Flu", "")), "answer 1 is empty");
+  EXPECT_EQ(reason(replaced(kGood, "Flu", "a <answer2>")), "answer 1 holds a tag (<answer)");
+  EXPECT_EQ(reason(replaced(kGood, "Flu", "a </think>")), "answer 1 holds a tag (</think>)");
+  EXPECT_EQ(reason(replaced(kGood, "Cold", "the FLU.")), "answer 2 repeats answer 1");
+  EXPECT_EQ(reason(replaced(kGood, "<confidence1>0.5</confidence1>", "")),
+            "confidence 1 missing: <answer2> where <confidence1> is expected");
+  EXPECT_EQ(reason(replaced(kGood, "<confidence1>", "so <confidence1>")),
+            "confidence 1 missing: other text where <confidence1> is expected");
+  for (const char* bad : {"", "-0.1", "nan", "inf", "1e-3", "50%", "0.5.5", ".", "0,5", "+0.5", "0x1", "1/2", "high"}) {
+    EXPECT_EQ(reason(replaced(kGood, "0.5", bad)), "confidence 1 is not a plain decimal") << bad;
   }
-  EXPECT_THAT(reason(kGood + "bye"), HasSubstr("text after"));
-  EXPECT_THAT(reason(kGood + "<answer3>x</answer3>"), HasSubstr("text after"));
-  EXPECT_THAT(parse(kPlain, kGood, true).malformed_reason, HasSubstr("answer 2 missing"))
+  for (const auto& bad : std::vector<std::string>{"1.01", "2", "55", "1.0000001", "00010", std::string(500, '9')}) {
+    EXPECT_EQ(reason(replaced(kGood, "0.5", bad)), "confidence 1 is above 1") << bad;
+  }
+  for (const std::string good :
+       {"0", "1", "1.0", "1.", ".5", "00.50", "0.33333333333333333333333333333333333333333", " 0.5\n"}) {
+    EXPECT_EQ(reason(replaced(kGood, "0.5", good)), "") << good;
+  }
+  EXPECT_EQ(reason(replaced(kGood, "0.5", "0." + std::string(500, '0') + "1")), "") << "too small for a double";
+  EXPECT_EQ(reason(kGood + "bye"), "text after the last answer: other text");
+  EXPECT_EQ(reason(kGood + "<answer3>x</answer3>"), "text after the last answer: <answer3>");
+  EXPECT_THAT(parse(kPlain, kGood, true).malformed_reason, HasSubstr("<confidence1> where <answer2>"))
       << "confidences are not asked for";
-  const auto malformed = parse(kCalibrated, kGood + "bye", true);
-  EXPECT_TRUE(malformed.answers.empty() && malformed.confidences.empty());
 }
 
 TEST(Parse, AnalysisAndAbstentionOnlyWhereAllowed) {
@@ -78,6 +110,14 @@ TEST(Parse, AnalysisAndAbstentionOnlyWhereAllowed) {
   EXPECT_TRUE(parse({2, false, true, false},
                     "<think></think><answer1>a1</answer1><answer2>b</answer2><analysis>q</analysis>", true)
                   .well_formed());
+  const Grammar analysed{2, false, true, false};
+  const std::string answers = "<answer1>a1</answer1><answer2>b</answer2>", block = "<analysis>q</analysis>";
+  const auto reason = [&](const std::string& text) { return parse(analysed, text, true).malformed_reason; };
+  EXPECT_EQ(reason("<think></think>" + block + answers + block), "text after the last answer: a second analysis block");
+  EXPECT_EQ(reason("<think></think>" + answers + "<analysis>"), "analysis block not closed: expected </analysis>");
+  EXPECT_EQ(reason("<think></think>" + block + block + answers),
+            "answer 1 missing: a second analysis block where <answer1> is expected");
+
   const std::string twice = "<think></think><answer1>none</answer1><answer2>None</answer2>";
   EXPECT_FALSE(parse(kPlain, twice, true).well_formed());
   EXPECT_TRUE(parse({2, false, false, true}, twice, true).well_formed());
@@ -103,8 +143,32 @@ TEST(Render, ParsesBackToTheSameSet) {
   }
 }
 
+TEST(Render, RefusesSetsThatDoNotFit) {
+  AnswerSet set;
+  set.answers = {"a"};
+  EXPECT_THROW(render(kPlain, set), BugError);
+  set.answers = {"a1", "b"};
+  EXPECT_NO_THROW(render(kPlain, set));
+  EXPECT_THROW(render(kCalibrated, set), BugError);
+}
+
+// A long text without any way to match is read once, not once a position.
+TEST(Parse, LongTextsTakeLinearTime) {
+  std::string text = "<think>";
+  for (int i = 0; i < 200000; ++i) text += "</think <answer1><answer1>";
+  EXPECT_THAT(parse(kCalibrated, text, true).malformed_reason, HasSubstr("think block not closed"));
+  text += "</think>";
+  for (int i = 0; i < 200000; ++i) text += "<answer1>x</answer1 ";
+  EXPECT_THAT(parse(kCalibrated, text, true).malformed_reason, HasSubstr("answer 1 not closed"));
+}
+
 // Random bytes and mutations of a good text: no crash, one verdict, and the invariants of the result.
 TEST(Parse, NeverThrowsAndKeepsItsPromises) {
+  const char* const kTags[] = {"<think>",        "</think>",    "<answer1>", "</answer1>",    "<answer2>",
+                               "</answer2>",     "<answer>",    "</answer>", "<confidence1>", "</confidence1>",
+                               "<analysis>",     "</analysis>", "<answer3>", "</answer3>",    "<confidence2>",
+                               "</confidence2>", "none"};
+  const Grammar grammars[] = {kPlain, {1, true, false, false}, {2, true, true, true}, {5, false, true, false}};
   RandomStream random(1, 2);
   int well_formed = 0;
   for (int round = 0; round < 20000; ++round) {
@@ -112,11 +176,13 @@ TEST(Parse, NeverThrowsAndKeepsItsPromises) {
     const auto edits = random.below(4);
     for (std::uint64_t edit = 0; edit < edits && !text.empty(); ++edit) {
       const auto at = random.below(text.size());
-      const auto kind = random.below(3);
+      const auto kind = random.below(4);
       if (kind == 0)
         text.erase(at, 1 + random.below(5));
       else if (kind == 1)
         text.insert(at, 1, static_cast<char>(random.below(256)));
+      else if (kind == 2)
+        text.insert(at, kTags[random.below(std::size(kTags))]);
       else
         text.insert(at, text.substr(random.below(text.size()), random.below(20)));
     }
@@ -126,6 +192,11 @@ TEST(Parse, NeverThrowsAndKeepsItsPromises) {
     const auto set = parse(kCalibrated, text, true);
     const auto again = parse(kCalibrated, text, true);
     EXPECT_EQ(set.malformed_reason, again.malformed_reason);
+    for (const auto& grammar : grammars) {
+      const auto other = parse(grammar, text, true);
+      ASSERT_EQ(other.answers.size(), other.well_formed() ? static_cast<std::size_t>(grammar.k) : 0u);
+      ASSERT_EQ(other.confidences.size(), grammar.confidences ? other.answers.size() : 0u);
+    }
     if (!set.well_formed()) continue;
     ++well_formed;
     ASSERT_EQ(set.answers.size(), 2u);
@@ -145,13 +216,23 @@ TEST(Normalise, FoldsCaseArticlesPunctuationAndSpace) {
   EXPECT_EQ(normalise("theatre anaemia"), "theatre anaemia");
 }
 
-TEST(Instructions, ShowTheFormatThatParses) {
+TEST(Instructions, ShowTheFormat) {
+  EXPECT_THAT(instructions({2, true, false, false}),
+              ::testing::EndsWith("Format:\n<think>...</think>\n"
+                                  "<answer1>...</answer1><confidence1>...</confidence1>\n"
+                                  "<answer2>...</answer2><confidence2>...</confidence2>"));
+  EXPECT_THAT(instructions({1, false, false, false}), ::testing::EndsWith("<think>...</think>\n<answer>...</answer>"));
   for (const int k : {1, 3}) {
-    const std::string text = instructions({k, true, false, false});
-    EXPECT_THAT(text, HasSubstr(k == 1 ? "<answer>" : "<answer3>"));
-    EXPECT_THAT(text, HasSubstr("exact match"));
-    EXPECT_THAT(instructions({k, false, false, false}), ::testing::Not(HasSubstr("confidence")));
+    const std::string calibrated = instructions({k, true, false, false}),
+                      plain = instructions({k, false, false, false});
+    EXPECT_THAT(calibrated, HasSubstr("probability (0 to 1)"));
+    EXPECT_THAT(calibrated, HasSubstr("exact match"));
+    EXPECT_THAT(plain, ::testing::Not(HasSubstr("onfidence")));
+    EXPECT_THAT(plain, HasSubstr("exact match"));
+    EXPECT_THAT(instructions({k, false, true, false}), HasSubstr("<analysis>"));
+    EXPECT_THAT(instructions({k, false, false, true}), HasSubstr("Write none"));
   }
+  EXPECT_THAT(instructions({3, true, false, false}), HasSubstr("exactly 3 different answers, most likely first"));
 }
 
 }  // namespace

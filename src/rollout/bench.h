@@ -1,0 +1,31 @@
+// Measures the engine as tools/ peer scripts measure others: `batch` completions of random prompts, `group` consecutive
+// ones sharing a prompt, temperature 1, stop ids ignored.
+#pragma once
+
+#include "rollout/engine.h"
+
+namespace setrl::rollout {
+
+struct BenchOptions {
+  int batch = 32, prompt = 256, new_tokens = 128, group = 1;
+  std::uint64_t seed = 0;
+};
+
+struct BenchResult {
+  double seconds = 0;              // of a whole run
+  double tokens_per_s = 0;         // new tokens / seconds
+  double decode_tokens_per_s = 0;  // batch * (new - 1) / (seconds - seconds of a run of one new token)
+  double limit_tokens_per_s = 0;   // a decode step's matrix products alone, through LibTorch's linear
+  double fraction_of_limit = 0;    // decode_tokens_per_s / limit_tokens_per_s
+};
+
+// `engine`: ready, of this spec and dtype, max_batch >= batch. Runs once with two new tokens to warm up, then with one,
+// then with `new_tokens`. Throws UserError where batch is not a multiple of group or new_tokens < 2.
+BenchResult bench_rollout(Engine& engine, const model::ModelSpec& spec, at::ScalarType dtype,
+                          const BenchOptions& options);
+
+// Seconds of one decode step's products (best of five) for `batch` rows through at::linear on random weights. At most
+// about 1 GiB of layers is measured and scaled to all of them.
+double product_seconds(const model::ModelSpec& spec, at::ScalarType dtype, int batch);
+
+}  // namespace setrl::rollout

@@ -1,0 +1,80 @@
+// A real model: greedy text equal to transformers'.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "model/weight_source.h"
+#include "support.h"
+
+namespace setrl::rollout {
+namespace {
+
+class SmolLm2Test : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string path = std::string(std::getenv("SETRL_SOURCE_DIR")) + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+    if (!std::filesystem::exists(path)) {
+      std::cerr << "*** SKIPPED: " << path << " is missing; launch/setup.sh fetches it ***\n";
+      GTEST_SKIP() << path << " is missing";
+    }
+    source_ = model::open_weights(path);
+    std::ifstream file(std::string(std::getenv("SETRL_FIXTURES")) + "/rollout/smollm2_greedy.json");
+    cases_ = nlohmann::json::parse(file);
+  }
+
+  test::Results greedy(at::ScalarType dtype) {
+    Engine engine(source_->spec(), dtype, 3);
+    engine.begin_update();
+    for (const auto& parameter : model::parameter_table(source_->spec())) {
+      at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
+      source_->read(parameter.name, 0, parameter.elements(), tensor.mutable_data_ptr<float>());
+      engine.update(parameter.name, tensor);
+    }
+    engine.end_update(0);
+    std::vector<GenerationRequest> requests;
+    for (std::size_t i = 0; i < cases_.size(); ++i) {
+      requests.push_back({static_cast<std::int64_t>(i), std::to_string(i),
+                          cases_[i].at("prompt").get<std::vector<std::int32_t>>(), 1, 0});
+    }
+    SamplingOptions sampling;
+    sampling.temperature = 0;
+    sampling.max_new_tokens = 64;
+    return test::generate(engine, requests, sampling);
+  }
+
+  std::unique_ptr<model::WeightSource> source_;
+  nlohmann::json cases_;
+};
+
+TEST_F(SmolLm2Test, SixtyFourGreedyTokensEqualTransformersInFloat32) {
+  const auto results = greedy(at::kFloat);
+  ASSERT_GE(cases_.size(), 3u);
+  for (std::size_t i = 0; i < cases_.size(); ++i) {
+    const auto& completion = results.at({std::to_string(i), 0});
+    EXPECT_EQ(completion.tokens, cases_[i].at("tokens").get<std::vector<std::int32_t>>()) << cases_[i].at("text");
+    for (std::size_t t = 0; t < completion.logprobs.size(); ++t) {
+      EXPECT_NEAR(completion.logprobs[t], cases_[i].at("logprobs")[t].get<double>(), 1e-3);
+    }
+  }
+}
+
+TEST_F(SmolLm2Test, Bfloat16FollowsUntilTheChoiceIsClose) {
+  const auto results = greedy(at::kBFloat16);
+  for (std::size_t i = 0; i < cases_.size(); ++i) {
+    const auto& completion = results.at({std::to_string(i), 0});
+    for (std::size_t t = 0; t < completion.tokens.size(); ++t) {
+      if (completion.tokens[t] != cases_[i].at("tokens")[t].get<std::int32_t>()) {
+        EXPECT_LT(cases_[i].at("margins")[t].get<double>(), 0.4) << "token " << t << " of text " << i;
+        break;
+      }
+      EXPECT_NEAR(completion.logprobs[t], cases_[i].at("logprobs")[t].get<double>(), 0.25);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace setrl::rollout
