@@ -157,6 +157,19 @@ TEST_P(Family, BFloat16ComesClose) {
   expect_close(by_learner(weights, batch, way).gradients, by_autograd(weights, batch).gradients, 0.05);
 }
 
+// Longer than the blocks in which the library's attention takes queries and keys, and three heads to a key head.
+TEST(Gradient, LongSequencesEqualAutograd) {
+  model::ModelSpec spec = tiny_spec("llama");
+  spec.heads = 3;
+  spec.kv_heads = 1;
+  spec.max_positions = 2048;
+  const TinyWeights weights(spec);
+  const auto batch = tiny_batch(spec, 1, {530, 70}, 600, 5);
+  const Outcome actual = by_learner(weights, batch, {}), expected = by_autograd(weights, batch);
+  EXPECT_NEAR(actual.loss, expected.loss, 1e-5 * std::abs(expected.loss));
+  expect_close(actual.gradients, expected.gradients, 1e-5);
+}
+
 TEST(Gradient, SharedPromptEqualsPlainPacking) {
   const TinyWeights weights(tiny_spec("llama"));
   const auto batch = mixed_batch(weights.spec());
