@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/system.h"
+#include "comm/failure.h"
 #include "model/decoder.h"
 #include "records/wire.h"
 #include "roles/evaluation.h"
@@ -108,6 +109,7 @@ class Trainer {
 
   void run_step(std::int64_t step, bool save) {
     const Stopwatch clock;
+    comm::set_place(session_.role().role_name(), step);
     report_ = StepReport{};
     summaries_.clear();
     gather_experience(step);
@@ -147,7 +149,8 @@ class Trainer {
                  session_.groups.push_root, into_engine);
     }
     if (engine != nullptr) engine->end_update(version_);
-    report_.sync_s += clock.seconds();
+    // On a rollout rank the time is mostly the wait for the learners' step.
+    if (learner_) report_.sync_s += clock.seconds();
   }
 
   // Returns seconds.
