@@ -97,6 +97,15 @@ class Splits(Program):
         self.assertNotEqual(self.metrics("a"), self.metrics("c"))
 
 
+class Replacement(Program):
+    def test_groups_without_signal_are_replaced(self):
+        # A random model's sets are all malformed: every group of the first round has equal rewards.
+        self.train("run", "--run.steps=1", "--rollout.replacement_rounds=2")
+        self.assertIn("6 problems, 24 completions", self.call("inspect", self.path("run/trajectories/step-000001.h5")))
+        self.train("dropped", "--run.steps=1", "--learn.drop_zero_variance=yes")
+        self.assertEqual(self.metrics("dropped")[0]["trained_tokens"], 0)
+
+
 class Resume(Program):
     def test_a_continued_run_equals_the_uninterrupted_one(self):
         self.train("whole", "--run.steps=4", "--store.every=2")
