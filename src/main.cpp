@@ -1,6 +1,4 @@
 // The program: finds the command, starts MPI, and turns every failure into one clear line and an exit code.
-#include <malloc.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -9,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "comm/failure.h"
 #include "comm/mpi_runtime.h"
 #include "commands/commands.h"
@@ -38,18 +37,10 @@ bool is_first_process() {
   return true;
 }
 
-// Tensors come and go with every block: memory stays with the process instead of being mapped and cleared again each
-// time.
-void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  mallopt(M_TOP_PAD, 64 << 20);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  keep_freed_memory();
+  setrl::keep_freed_memory();
   setrl::config::ParsedCommand parsed;
   try {
     parsed = setrl::config::parse_command_line({argv + 1, argv + argc});

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/random.h"
 #include "base/system.h"
 #include "learn/advantage.h"
@@ -101,6 +102,7 @@ int run_supervised(const Session& session) {
     const Stopwatch clock;
     const auto stats = role.learner().imitate(gold.batch(step), step, steps);
     done = step;
+    release_fragmented_memory();
     if (session.is_root()) {
       const double seconds = clock.seconds();
       const nlohmann::ordered_json line = {{"step", step},

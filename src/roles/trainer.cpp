@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/system.h"
 #include "comm/failure.h"
 #include "model/decoder.h"
@@ -117,6 +118,7 @@ class Trainer {
     record.step = step;
     record.policy_version = version_;
     if (learner_) record.stats = learner_->update(step, report_);
+    release_fragmented_memory();
     ++version_;
     push_weights();
     if (save) record.checkpoint_s = save_checkpoint(step);
