@@ -14,7 +14,7 @@ std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan pl
   at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
   auto groups = topology::make_groups(world, plan);
   std::unique_ptr<Session> session(new Session{config, world, std::move(plan), std::move(groups), open_policy(config),
-                                               tasks::make_task(config), tasks::grammar_of(config),
+                                               tasks::make_task(config), text::grammar_of(config),
                                                config::config_hash(config)});
   log::info("policy {}", session->policy.weights->describe());
   return session;

@@ -88,7 +88,7 @@ std::vector<std::string> DemoTask::aliases(const std::string& condition) const {
 std::vector<std::string> demo_corpus(const RunConfig& config) {
   constexpr std::int64_t kCases = 400;
   const DemoTask task(config);
-  const auto grammar = grammar_of(config);
+  const auto grammar = text::grammar_of(config);
   std::vector<std::string> corpus;
   for (std::int64_t index = 0; index < kCases; ++index) {
     const auto problem = task.problem("train", index);

@@ -58,7 +58,7 @@ class SetBuilder {
 
 DiagnosisTask::DiagnosisTask(std::string name, const RunConfig& config, double min_probability)
     : name_(std::move(name)),
-      grammar_(grammar_of(config)),
+      grammar_(text::grammar_of(config)),
       min_probability_(min_probability),
       true_pathology_only_(config.task.true_pathology_only),
       list_options_(config.task.list_options) {}

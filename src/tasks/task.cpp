@@ -13,12 +13,4 @@ std::unique_ptr<Task> make_task(const RunConfig& config) {
   throw_user_error("task.name = {}: the tasks that exist are ddxplus and demo", name);
 }
 
-text::Grammar grammar_of(const RunConfig& config) {
-  text::Grammar grammar;
-  grammar.k = config.task.k;
-  grammar.confidences = config.reward.kind == "rlcr";
-  grammar.abstention = config.reward.abstention;
-  return grammar;
-}
-
 }  // namespace setrl::tasks

@@ -30,6 +30,4 @@ class Task {
 // By config.task.name; throws UserError where the folder or a file is missing or malformed (file, line, column named).
 std::unique_ptr<Task> make_task(const RunConfig& config);
 
-text::Grammar grammar_of(const RunConfig& config);
-
 }  // namespace setrl::tasks

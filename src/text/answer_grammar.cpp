@@ -180,6 +180,14 @@ class Parser {
 
 }  // namespace
 
+Grammar grammar_of(const RunConfig& config) {
+  Grammar grammar;
+  grammar.k = config.task.k;
+  grammar.confidences = config.reward.kind == "rlcr";
+  grammar.abstention = config.reward.abstention;
+  return grammar;
+}
+
 AnswerSet parse(const Grammar& grammar, std::string_view completion, bool ended) {
   return Parser(grammar, completion).run(ended);
 }

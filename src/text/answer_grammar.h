@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "config/run_config.h"
 #include "records/verdict.h"
 
 namespace setrl::text {
@@ -15,6 +16,9 @@ struct Grammar {
   bool analysis = false;    // an <analysis> block is allowed after the think block or at the end
   bool abstention = false;  // the answer "none" may repeat and does not count as a duplicate
 };
+
+// What task.k and the reward options ask for.
+Grammar grammar_of(const RunConfig& config);
 
 // Parses a completion's text (without the end-of-turn token). `ended` says whether it ended with that token; a
 // truncated one is malformed. Never throws; a pure function. See REWARDS "Output grammar": one closed think block, then

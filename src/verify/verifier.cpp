@@ -6,18 +6,6 @@
 
 namespace setrl::verify {
 
-namespace {
-
-text::Grammar grammar_for(const RunConfig& config) {
-  text::Grammar grammar;
-  grammar.k = config.task.k;
-  grammar.confidences = config.reward.kind == "rlcr";
-  grammar.abstention = config.reward.abstention;
-  return grammar;
-}
-
-}  // namespace
-
 std::unique_ptr<Grader> make_grader(const RunConfig& config) {
   const std::string& name = config.task.name;
   if (name == "demo" || name == "ddxplus" || name == "hotpotqa") {
@@ -27,7 +15,7 @@ std::unique_ptr<Grader> make_grader(const RunConfig& config) {
 }
 
 Verifier::Verifier(const RunConfig& config)
-    : config_(config), grammar_(grammar_for(config)), grader_(make_grader(config)) {
+    : config_(config), grammar_(text::grammar_of(config)), grader_(make_grader(config)) {
   resolve(config.reward);  // a bad reward option is reported before the first completion
 }
 

@@ -32,21 +32,13 @@ RunConfig config_of(const std::string& kind, int k) {
   return config;
 }
 
-text::Grammar grammar_of(const RunConfig& config) {
-  text::Grammar grammar;
-  grammar.k = config.task.k;
-  grammar.confidences = config.reward.kind == "rlcr";
-  grammar.abstention = config.reward.abstention;
-  return grammar;
-}
-
 std::string text_of(const RunConfig& config, const std::vector<std::string>& answers,
                     const std::vector<double>& confidences) {
   AnswerSet set;
   set.think = "Fever and cough for 3 days. <answer1>not here</answer1>";
   set.answers = answers;
   set.confidences = confidences;
-  return text::render(grammar_of(config), set);
+  return text::render(text::grammar_of(config), set);
 }
 
 TEST(Verifier, GradesAndScoresASet) {
