@@ -71,7 +71,9 @@ CommandLine split(const std::vector<std::string>& arguments, const Command& comm
     if (option.section() == command.name || (option.section() == "export" && command.name == "import")) {
       const std::string short_name = option.key.substr(option.key.find('.') + 1);
       short_names.insert(short_name);
-      declare(short_name.c_str(), po::value<std::string>());
+      // "--check" alone means yes.
+      auto* const value = po::value<std::string>();
+      declare(short_name.c_str(), option.type == "yes/no" ? value->implicit_value("yes") : value);
     }
   }
   po::positional_options_description positional;
@@ -160,8 +162,16 @@ ParsedCommand parse_command_line(const std::vector<std::string>& arguments) {
       throw_user_error("setrl {} does not read the option '{}'", command->name, assignment.key);
     }
   }
-  if (!line.config_file.empty()) apply(result.config, read_file(line.config_file), line.config_file);
-  apply(result.config, line.assignments, "command line");
+  const auto apply_all = [&] {
+    if (!line.config_file.empty()) apply(result.config, read_file(line.config_file), line.config_file);
+    apply(result.config, line.assignments, "command line");
+  };
+  apply_all();
+  if (const std::string machine = result.config.plan.machine; !machine.empty()) {
+    result.config = RunConfig{};
+    apply(result.config, read_file(machine), machine);
+    apply_all();
+  }
   return result;
 }
 
@@ -171,7 +181,7 @@ std::string help_text(const std::string& name) {
   if (command == nullptr) {
     out << "setrl: multi-answer reinforcement learning of language models\n\n"
            "usage: setrl COMMAND [--config FILE.cfg] [--section.key=value ...]\n"
-           "       setrl COMMAND --help\n\ncommands:\n";
+           "       setrl COMMAND --help\n       setrl --version\n\ncommands:\n";
     for (const auto& each : commands()) out << fmt::format("  {:<9}{}\n", each.name, each.help);
     out << "\nexit codes: 0 done; 2 user error; 3 internal error; 75 stopped on a signal after saving (resume)\n";
     return out.str();

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "comm/failure.h"
 #include "config/options.h"
 
 namespace setrl::roles {
@@ -70,6 +71,8 @@ void prepare_folders(const Session& session) {
     fs::create_directories(dir + name, failure);
     if (failure) throw_user_error("run.dir: cannot make the folder '{}{}': {}", dir, name, failure.message());
   }
+  // The report of an earlier failure makes room for the next one's.
+  fs::rename(dir + "/logs/why.txt", dir + "/logs/why.before.txt", failure);
 }
 
 std::string share_from_root(comm::Communicator& world, std::string text) {
@@ -90,6 +93,7 @@ std::optional<ResumePoint> open_run_directory(const Session& session) {
   }
   folder = share_from_root(session.world, folder);
   log::open_file(fmt::format("{}/logs/rank-{:04}.log", session.config.run.dir, session.world.rank()));
+  comm::set_report_file(session.config.run.dir + "/logs/why.txt", session.world.rank(), session.world.size());
   std::optional<ResumePoint> point;
   if (!folder.empty()) {
     point = ResumePoint{folder, store::read_checkpoint_info(folder)};
