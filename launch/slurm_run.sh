@@ -6,6 +6,7 @@
 # SETRL_MACHINE=FILE     description of a node: `setrl plan --check` must pass; SETRL_PLAN="..." are options for it alone
 # SETRL_STALLS=N         starts from the same checkpoint that are allowed before the job is no longer requeued (3)
 # SETRL_LEAD=SECONDS     when to stop before the time limit, until it is known from measured steps (120)
+# SETRL_RANKS=N          ranks, where fewer than the allocation's tasks are wanted
 # SETRL_SRUN="..."       further options of srun, such as a container
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$root/launch/run_checks.sh"
@@ -40,6 +41,7 @@ done
 case $groups in
   1)
     topology=()
+    ranks_of[0]=${SETRL_RANKS:-${ranks_of[0]}}
     total=${ranks_of[0]} nodes=${nodes_of[0]}
     ;;
   3)
@@ -94,6 +96,8 @@ fi
 launcher=(srun --mpi=pmix --cpu-bind=none)
 if ((groups > 1)); then
   launcher+=(--het-group="0-$((groups - 1))")
+elif [[ -n ${SETRL_RANKS:-} ]]; then
+  launcher+=(--ntasks="$SETRL_RANKS")
 fi
 # shellcheck disable=SC2206  # several options in one variable
 launcher+=(${SETRL_SRUN:-})
