@@ -103,6 +103,7 @@ nlohmann::ordered_json to_json(const topology::Forecast& f, const RunConfig& con
           {"learn_flops", f.learn_flops},
           {"rollout_flops", f.rollout_flops},
           {"misfits", f.misfits},
+          {"notes", f.notes},
           {"run_dir", config.run.dir},
           {"model_path", config.model.path},
           {"task_path", config.task.path}};

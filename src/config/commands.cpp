@@ -26,7 +26,7 @@ const std::vector<Command>& commands() {
        {}},
       {"plan",
        "memory, traffic and time of a run before it starts; --check fails where something does not fit",
-       {"run", "model", "task", "reward", "rollout", "learn", "eval", "store", "topology", "plan", "machine"},
+       {"run", "model", "task", "reward", "rollout", "learn", "sft", "eval", "store", "topology", "plan", "machine"},
        "",
        {}},
       {"inspect",

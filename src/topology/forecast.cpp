@@ -96,6 +96,17 @@ void add_misfits(Forecast& f, const MachineSection& machine) {
   }
 }
 
+void add_notes(Forecast& f) {
+  const int learners = f.where.learner.ranks, engines = f.where.rollout.ranks / f.work.tensor_parallel;
+  const auto idle = [&](const char* what, int count) {
+    if (count <= f.work.prompts) return;
+    f.notes.push_back(fmt::format("{} problems a step keep {} of {} {} busy: a group is generated and trained on whole",
+                                  f.work.prompts, f.work.prompts, count, what));
+  };
+  idle("learner ranks", learners);
+  idle("rollout engines", engines);
+}
+
 }  // namespace
 
 int planned_ranks(const RunConfig& config) {
@@ -118,6 +129,7 @@ Forecast forecast(const RunConfig& config, const ModelShape& shape, int ranks) {
   add_memory(result, config.machine);
   add_step_time(result, config.machine);
   add_misfits(result, config.machine);
+  add_notes(result);
   return result;
 }
 

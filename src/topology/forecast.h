@@ -39,6 +39,7 @@ struct Forecast {
   double checkpoint_bytes = 0;
   double learn_flops = 0, rollout_flops = 0;  // all ranks, a step
   std::vector<std::string> misfits;           // what does not fit, each with what to change
+  std::vector<std::string> notes;             // what fits and is wasteful
 };
 
 // Throws UserError where config.topology does not suit the number of ranks.

@@ -80,6 +80,7 @@ std::string describe(const Forecast& f, const MachineSection& machine) {
       f.work.prompts, f.work.group, f.work.prompt_tokens, f.work.new_tokens, machine.name, where.nodes,
       where.nodes == 1 ? "" : "s", where.ranks_per_node, where.ranks_per_node == 1 ? "" : "s", describe(f.plan));
   text += memory_table(f) + traffic_table(f) + time_table(f);
+  for (const auto& note : f.notes) text += "\nnote: " + note + "\n";
   if (f.misfits.empty()) return text + "\neverything fits\n";
   text += "\nDOES NOT FIT\n";
   for (const auto& misfit : f.misfits) text += "  " + misfit + "\n";

@@ -230,6 +230,12 @@ TEST(Check, NamesWhatDoesNotFitAndWhatToChange) {
   EXPECT_THAT(describe(forecast_of(config), config.machine), HasSubstr("DOES NOT FIT"));
 }
 
+TEST(Notes, NameRanksWithoutWork) {
+  const Forecast f = forecast_of(gpu_run());
+  EXPECT_THAT(f.notes, Contains(HasSubstr("48 problems a step keep 48 of 128 learner ranks busy")));
+  EXPECT_EQ(f.notes.size(), 1u);  // eight engines have six problems each
+}
+
 TEST(Split, IsTheQuickestThatFits) {
   RunConfig config = gpu_run();
   config.topology = {};
