@@ -67,14 +67,17 @@ CommandLine split(const std::vector<std::string>& arguments, const Command& comm
   declare("help,h", "")("dry-run", "")("config", po::value<std::string>());
   std::set<std::string> short_names;
   for (const auto& option : option_table()) {
-    declare(option.key.c_str(), po::value<std::string>());
-    if (option.section() == command.name || (option.section() == "export" && command.name == "import")) {
-      const std::string short_name = option.key.substr(option.key.find('.') + 1);
-      short_names.insert(short_name);
-      // "--check" alone means yes.
-      auto* const value = po::value<std::string>();
-      declare(short_name.c_str(), option.type == "yes/no" ? value->implicit_value("yes") : value);
-    }
+    const bool own = option.section() == command.name || (option.section() == "export" && command.name == "import");
+    // "--check" alone means yes; Boost leaves the implicit value to a store that is not used here.
+    const auto value = [&] {
+      auto* const text = po::value<std::string>();
+      return own && option.type == "yes/no" ? text->implicit_value("yes") : text;
+    };
+    declare(option.key.c_str(), value());
+    if (!own) continue;
+    const std::string short_name = option.key.substr(option.key.find('.') + 1);
+    short_names.insert(short_name);
+    declare(short_name.c_str(), value());
   }
   po::positional_options_description positional;
   positional.add("bare", -1);
@@ -110,7 +113,10 @@ CommandLine split(const std::vector<std::string>& arguments, const Command& comm
       } else {
         const bool is_short = short_names.count(option.string_key) != 0;
         const std::string section = command.name == "import" ? "export" : command.name;
-        line.assignments.push_back({is_short ? section + "." + option.string_key : option.string_key, value});
+        const std::string key = is_short ? section + "." + option.string_key : option.string_key;
+        const Option* const known_option = find_option(key);
+        const bool alone = option.value.empty() && known_option != nullptr && known_option->type == "yes/no";
+        line.assignments.push_back({key, alone ? "yes" : value});
       }
     }
   } catch (const po::error& failure) {

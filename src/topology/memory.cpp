@@ -48,7 +48,12 @@ MemoryUse learner_memory(const ModelShape& shape, const Workload& work, int lear
                                                    shard_of(shape.last_elements(), learners));
   }
 
-  const double rows = micro_batches(work, groups).rows;
+  // A save packs one tensor's slice at a time in memory before it is written.
+  use.exchange +=
+      2 * 4 * std::max(shard_of(shape.embedding_elements(), learners), shard_of(shape.last_elements(), learners));
+
+  const MicroBatches largest = micro_batches(work, groups);
+  const double rows = largest.rows;
   const double attended = heads * static_cast<double>(shape.head_size);
   const double kept = b * (2 * hidden + qkv * (shape.qk_norm ? 2 : 1) + attended + 2 * inner) + 4 * (heads + 2);
   // A block's backward: gradients of gate and up, of the product, of q, k, v and of the residual, beside their inputs.
@@ -57,7 +62,8 @@ MemoryUse learner_memory(const ModelShape& shape, const Workload& work, int lear
   // Gradient of the final norm's output, in float32 and in the compute dtype.
   use.activations += rows * (4 + b) * hidden;
 
-  const double chunk = std::min(std::clamp(kLogitElements / vocabulary, kLeastLogitRows, kMostLogitRows), rows);
+  const double chunk =
+      std::min(std::clamp(kLogitElements / vocabulary, kLeastLogitRows, kMostLogitRows), largest.loss_tokens);
   use.logits = chunk * vocabulary * b;
   if (work.bfloat16) use.logits += b * vocabulary * hidden;  // one chunk's part of the head's gradient
   return use;

@@ -29,13 +29,14 @@ MicroBatches micro_batches(const Workload& work, double groups) {
   const double rows = work.group_rows(), budget = static_cast<double>(work.micro_batch_tokens);
   if (rows <= budget) {
     const double together = std::min(std::floor(budget / rows), groups);
-    return {std::ceil(groups / together), together * rows};
+    return {std::ceil(groups / together), together * rows, together * work.group * work.new_tokens};
   }
   // A group that exceeds the budget alone is split by completions; each part computes the prompt again.
   const double room = std::max(budget - work.prompt_tokens, 1.0);
   const double completions = std::max(1.0, std::floor(room / work.new_tokens));
   const double parts = std::ceil(work.group / completions);
-  return {groups * parts, work.prompt_tokens + std::min<double>(completions, work.group) * work.new_tokens};
+  const double loss_tokens = std::min<double>(completions, work.group) * work.new_tokens;
+  return {groups * parts, work.prompt_tokens + loss_tokens, loss_tokens};
 }
 
 }  // namespace setrl::topology

@@ -27,10 +27,12 @@ struct Workload {
 // Lengths that plan.* does not give are the longest allowed. `auto` dtype is taken as bfloat16.
 Workload workload_of(const RunConfig& config);
 
-// How the rows of `groups` groups fall into micro-batches (learn/packing.h): their number and the rows of the largest.
+// How the rows of `groups` groups fall into micro-batches (learn/packing.h): their number, and the rows of the largest
+// with the loss tokens among them.
 struct MicroBatches {
   double count = 0;
   double rows = 0;
+  double loss_tokens = 0;
 };
 MicroBatches micro_batches(const Workload& work, double groups);
 

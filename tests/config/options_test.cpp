@@ -85,6 +85,7 @@ TEST(Options, ShortNamesAndBareArgumentsBelongToTheCommand) {
 // Every option set to a value that is not its default survives dump and load.
 TEST(Options, AFlagOfTheCommandNeedsNoValue) {
   EXPECT_TRUE(parse_command_line({"plan", "--check"}).config.plan.check);
+  EXPECT_TRUE(parse_command_line({"plan", "--plan.check", "--plan.json"}).config.plan.json);
   EXPECT_FALSE(parse_command_line({"plan", "--check=no", "--json"}).config.plan.check);
   EXPECT_TRUE(parse_command_line({"plan", "--check", "--json"}).config.plan.json);
   EXPECT_THAT(error_of({"plan", "--check=perhaps"}), HasSubstr("plan.check"));
