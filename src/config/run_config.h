@@ -35,7 +35,17 @@ struct TaskSection {
   double min_probability = 0;  // DDXPlus: golds below this probability are dropped
   bool true_pathology_only = false;
   std::int64_t max_prompt_tokens = 3072;
-  bool list_options = false;  // name the possible answers in the prompt
+  bool list_options = false;           // name the possible answers in the prompt
+  std::string context = "modified";    // HotPotQA: modified | distractor
+  std::int64_t max_characters = 6000;  // HotPotQA: problems with a longer text are left out, 0 = none is
+};
+
+struct VerifySection {
+  std::string command;  // external verifier of task jsonl, run by /bin/sh
+  double deadline_s = 30;
+  int retries = 2;
+  int processes = 1;
+  int max_failures = 20;
 };
 
 struct RewardSection {
@@ -97,7 +107,8 @@ struct EvalSection {
   std::int64_t every = 0;  // steps between evaluations inside a run, 0 = off
   std::int64_t problems = 64;
   std::string split = "test";
-  int samples = 1;  // completions a problem
+  std::string mode = "multi";  // multi | single | best_of_n | self_consistency
+  int samples = 1;             // completions a problem
   double temperature = 0.7;
   int bootstrap = 2000;  // resamples for the 95 % intervals
 };
@@ -148,6 +159,7 @@ struct RunConfig {
   RunSection run;
   ModelSection model;
   TaskSection task;
+  VerifySection verify;
   RewardSection reward;
   RolloutSection rollout;
   LearnSection learn;

@@ -68,34 +68,32 @@ double confidence_sum(const Verdict& verdict) {
   return sum;
 }
 
-std::vector<std::int64_t> finds_of_golds(const Group& group) {
-  std::vector<std::int64_t> finds(group.problem.golds.size(), 0);
+std::map<std::int32_t, std::int64_t> finds_of_golds(const Group& group) {
+  std::map<std::int32_t, std::int64_t> finds;
   for (const auto& verdict : group.verdicts) {
     if (verdict.outcome != Outcome::graded) continue;
     for (std::size_t i = 0; i < verdict.correct.size(); ++i) {
       if (verdict.correct[i] == 0) continue;
-      const auto gold = verdict.matched_gold[i];
-      SETRL_CHECK(gold >= 0 && static_cast<std::size_t>(gold) < finds.size(), "gold {} of {}", gold, finds.size());
-      ++finds[static_cast<std::size_t>(gold)];
+      SETRL_CHECK(verdict.matched_gold[i] >= 0, "problem {}: a correct answer without a gold", group.problem.id);
+      ++finds[verdict.matched_gold[i]];
     }
   }
   return finds;
 }
 
-std::int64_t count_unique_answers(const Group& group) {
-  std::set<std::int32_t> golds;
-  std::set<std::string> others;
+std::string identity_of(const Verdict& verdict, std::size_t slot) {
+  const auto gold = verdict.matched_gold[slot];
+  return gold >= 0 ? "gold/" + std::to_string(gold) : "text/" + folded(verdict.answers.answers[slot]);
+}
+
+std::map<std::string, std::int64_t> occurrences_of_answers(const Group& group) {
+  std::map<std::string, std::int64_t> occurrences;
   for (const auto& verdict : group.verdicts) {
-    for (const auto slot : ranked_answers(verdict)) {
-      const auto gold = verdict.matched_gold[slot];
-      if (gold >= 0) {
-        golds.insert(gold);
-      } else {
-        others.insert(folded(verdict.answers.answers[slot]));
-      }
-    }
+    std::set<std::string> here;
+    for (const auto slot : ranked_answers(verdict)) here.insert(identity_of(verdict, slot));
+    for (const auto& identity : here) ++occurrences[identity];
   }
-  return static_cast<std::int64_t>(golds.size() + others.size());
+  return occurrences;
 }
 
 }  // namespace setrl::evaluate

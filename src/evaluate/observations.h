@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "records/group.h"
@@ -28,11 +30,15 @@ void append_pairs(const Verdict& verdict, ConfidencePairs& pairs);
 // Sum of the confidences of the answers (abstentions left out).
 double confidence_sum(const Verdict& verdict);
 
-// Golds found, by index: in how many completions of the group each was found. [golds]
-std::vector<std::int64_t> finds_of_golds(const Group& group);
+// Golds found, by Verdict::matched_gold: in how many completions of the group each was found. Of correct answers only.
+std::map<std::int32_t, std::int64_t> finds_of_golds(const Group& group);
 
-// Different answers over all completions of a problem: by gold where one is matched, else by text without case,
-// ASCII punctuation and repeated white space. Abstentions are no answers.
-std::int64_t count_unique_answers(const Group& group);
+// What makes two answers of a problem the same: the gold where one is matched, else the text without case, ASCII
+// punctuation and repeated white space.
+std::string identity_of(const Verdict& verdict, std::size_t slot);
+
+// Different answers over all completions of a problem, by identity: in how many completions each occurs. Abstentions
+// are no answers.
+std::map<std::string, std::int64_t> occurrences_of_answers(const Group& group);
 
 }  // namespace setrl::evaluate

@@ -25,11 +25,12 @@ class VerifierRole {
   void write_trajectory(std::int64_t step, std::int64_t policy_version);
 
  private:
-  Group grade(StepReport& report);
+  Group grade(const verify::Verifier& verifier, StepReport& report);
   std::vector<std::string> texts_of(const Group& group) const;
 
   const Session& session_;
   verify::Verifier verifier_;
+  verify::Verifier evaluation_verifier_;
   std::vector<Group> finished_;
 };
 
