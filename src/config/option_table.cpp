@@ -187,26 +187,6 @@ void task_options(Table& t) {
                              "hotpotqa: problems whose paragraphs have this many or more are left out; 0: none.");
 }
 
-void verify_options(Table& t) {
-  using S = VerifySection;
-  const auto at = &RunConfig::verify;
-  t.text("verify.command", at, &S::command,
-         "External verifier of task jsonl: a command for /bin/sh that reads one JSON request a line and answers each "
-         "with one line (docs/own_tasks.md).");
-  t.number("verify.deadline_s", at, &S::deadline_s, 0.01, 86400, "seconds",
-           "Longest wait for its answer; it is then killed and started again.", Effect::machine);
-  t.integer(
-      "verify.retries", at, &S::retries, 0, 100, "attempts",
-      "Further attempts after a crash, a passed deadline or an unreadable answer; then the completion is left out "
-      "of the update as an infrastructure failure.",
-      Effect::machine);
-  t.integer("verify.processes", at, &S::processes, 1, 256, "processes",
-            "Copies of the command that a verifier rank runs side by side, one request each at a time.",
-            Effect::machine);
-  t.integer("verify.max_failures", at, &S::max_failures, 1, kMax<int>, "requests",
-            "So many infrastructure failures without a good answer between them end the run.", Effect::machine);
-}
-
 void reward_options(Table& t) {
   using S = RewardSection;
   const auto at = &RunConfig::reward;
@@ -229,6 +209,24 @@ void reward_options(Table& t) {
   t.number("reward.length_weight", at, &S::length_weight, 0, 1e6, "", "Overlong penalty at the length limit.");
   t.number("reward.length_soft", at, &S::length_soft, 0, 1, "",
            "Fraction of rollout.max_new_tokens where the overlong penalty starts.");
+}
+
+void verify_options(Table& t) {
+  using S = VerifySection;
+  const auto at = &RunConfig::verify;
+  t.text("verify.external", at, &S::external,
+         "External verifier of task jsonl: a command for /bin/sh that reads one JSON request a line and answers each "
+         "with one line (docs/own_tasks.md).");
+  t.number("verify.external_deadline_s", at, &S::external_deadline_s, 0.01, 86400, "seconds",
+           "Longest wait for its answer; it is then killed and started again.", Effect::machine);
+  t.integer("verify.external_processes", at, &S::external_processes, 1, 256, "processes",
+            "Copies of it that a verifier rank runs side by side, one request each at a time.", Effect::machine);
+  t.integer("verify.max_failures", at, &S::max_failures, 1, kMax<int>, "requests",
+            "So many infrastructure failures of it without a good answer between them end the run.", Effect::machine);
+  t.integer("verify.retries", at, &S::retries, 0, 100, "times",
+            "Further attempts where a verifier failed (crash, deadline, unreadable answer), before the completion is "
+            "left out of the update.",
+            Effect::machine);
 }
 
 void rollout_options(Table& t) {
@@ -348,6 +346,9 @@ void other_options(Table& t) {
   t.integer("inspect.limit", &RunConfig::inspect, &Inspect::limit, 1, kMax<int>, "completions",
             "Most completions listed.", Effect::request);
 
+  t.text("report.path", &RunConfig::report, &ReportSection::path, "Run directory; report.html is written into it.",
+         Effect::request);
+
   t.text("ask.question", &RunConfig::ask, &AskSection::question, "The question.", Effect::request);
   t.integer("ask.samples", &RunConfig::ask, &AskSection::samples, 1, 4096, "completions", "Answer sets to sample.",
             Effect::request);
@@ -363,8 +364,8 @@ std::vector<Option> make_table() {
   run_options(table);
   model_options(table);
   task_options(table);
-  verify_options(table);
   reward_options(table);
+  verify_options(table);
   rollout_options(table);
   learn_options(table);
   other_options(table);

@@ -40,14 +40,6 @@ struct TaskSection {
   std::int64_t max_characters = 6000;  // HotPotQA: problems with a longer text are left out, 0 = none is
 };
 
-struct VerifySection {
-  std::string command;  // external verifier of task jsonl, run by /bin/sh
-  double deadline_s = 30;
-  int retries = 2;
-  int processes = 1;
-  int max_failures = 20;
-};
-
 struct RewardSection {
   std::string kind = "rlcr";         // rlvr | rlcr
   std::string preset = "paper";      // paper | released
@@ -61,6 +53,15 @@ struct RewardSection {
   double wrong_penalty = 0;             // cost of a wrong answer where abstention is allowed
   double length_weight = 0;             // overlong penalty at the length limit
   double length_soft = 0.8;             // fraction of rollout.max_new_tokens where the overlong penalty starts
+};
+
+struct VerifySection {
+  // External verifier of task jsonl: a command for /bin/sh. docs/own_tasks.md explains it.
+  std::string external;
+  double external_deadline_s = 30;
+  int external_processes = 1;
+  int max_failures = 20;  // infrastructure failures in a row that end the run
+  int retries = 2;        // of a request that met an infrastructure failure
 };
 
 struct RolloutSection {
@@ -144,6 +145,10 @@ struct InspectSection {
   int limit = 20;
 };
 
+struct ReportSection {
+  std::string path;  // run directory
+};
+
 struct AskSection {
   std::string question;
   int samples = 1;
@@ -159,8 +164,8 @@ struct RunConfig {
   RunSection run;
   ModelSection model;
   TaskSection task;
-  VerifySection verify;
   RewardSection reward;
+  VerifySection verify;
   RolloutSection rollout;
   LearnSection learn;
   SftSection sft;
@@ -169,6 +174,7 @@ struct RunConfig {
   TopologySection topology;
   BenchSection bench;
   InspectSection inspect;
+  ReportSection report;
   AskSection ask;
   ExportSection export_;  // section "export"
 };

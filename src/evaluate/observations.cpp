@@ -34,6 +34,10 @@ std::string folded(const std::string& answer) {
   return result;
 }
 
+std::string identity_of_gold(std::int32_t gold) {
+  return "gold/" + std::to_string(gold);
+}
+
 }  // namespace
 
 std::vector<std::size_t> ranked_answers(const Verdict& verdict) {
@@ -68,22 +72,28 @@ double confidence_sum(const Verdict& verdict) {
   return sum;
 }
 
-std::map<std::int32_t, std::int64_t> finds_of_golds(const Group& group) {
-  std::map<std::int32_t, std::int64_t> finds;
+std::string identity_of(const Verdict& verdict, std::size_t slot) {
+  const auto gold = verdict.matched_gold[slot];
+  return gold >= 0 ? identity_of_gold(gold) : "text/" + folded(verdict.answers.answers[slot]);
+}
+
+std::map<std::string, std::int64_t> finds_of_golds(const Group& group) {
+  std::map<std::string, std::int64_t> finds;
   for (const auto& verdict : group.verdicts) {
     if (verdict.outcome != Outcome::graded) continue;
     for (std::size_t i = 0; i < verdict.correct.size(); ++i) {
-      if (verdict.correct[i] == 0) continue;
-      SETRL_CHECK(verdict.matched_gold[i] >= 0, "problem {}: a correct answer without a gold", group.problem.id);
-      ++finds[verdict.matched_gold[i]];
+      if (verdict.correct[i] != 0) ++finds[identity_of(verdict, i)];
     }
   }
   return finds;
 }
 
-std::string identity_of(const Verdict& verdict, std::size_t slot) {
-  const auto gold = verdict.matched_gold[slot];
-  return gold >= 0 ? "gold/" + std::to_string(gold) : "text/" + folded(verdict.answers.answers[slot]);
+std::int64_t count_listed(const Group& group, const std::map<std::string, std::int64_t>& finds) {
+  std::int64_t count = 0;
+  for (std::size_t gold = 0; gold < group.problem.golds.size(); ++gold) {
+    count += static_cast<std::int64_t>(finds.count(identity_of_gold(static_cast<std::int32_t>(gold))));
+  }
+  return count;
 }
 
 std::map<std::string, std::int64_t> occurrences_of_answers(const Group& group) {

@@ -173,8 +173,7 @@ ProblemSums::Row ProblemSums::row_of(const Group& group) const {
   const auto finds = finds_of_golds(group);
   const auto answers = occurrences_of_answers(group);
   const auto golds = static_cast<double>(group.problem.golds.size());
-  const auto listed = static_cast<double>(
-      std::count_if(finds.begin(), finds.end(), [&](const auto& find) { return find.first < golds; }));
+  const auto listed = static_cast<double>(count_listed(group, finds));
   sums[kProblems] = 1;
   sums[kCompared] = completions > 1 ? 1 : 0;
   sums[kFlatGroups] = completions > 1 && highest - lowest < kFlat ? 1 : 0;

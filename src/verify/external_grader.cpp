@@ -111,8 +111,8 @@ std::string read_answer(const std::string& line, std::int64_t id, const Problem&
 
 ExternalGrader::ExternalGrader(const RunConfig& config)
     : options_(config.verify), abstention_(config.reward.abstention), pool_(config.verify) {
-  if (options_.command.empty()) {
-    throw_user_error("verify.command is empty: the grader \"external\" needs the command of a program that grades");
+  if (options_.external.empty()) {
+    throw_user_error("verify.external is empty: the grader \"external\" needs the command of a program that grades");
   }
 }
 
@@ -148,8 +148,8 @@ void ExternalGrader::grade_all(const Problem& problem, const std::vector<Verdict
     verdicts[i]->outcome = Outcome::infrastructure_failure;
     log::warning("external verifier, problem {}: {}; the completion is left out", problem.id, reasons[i]);
     if (++failures_ >= options_.max_failures) {
-      throw_user_error("verify.command `{}` gave no usable answer {} times in a row; the last time: {}",
-                       options_.command, failures_, reasons[i]);
+      throw_user_error("verify.external `{}` gave no usable answer {} times in a row; the last time: {}",
+                       options_.external, failures_, reasons[i]);
     }
   }
 }

@@ -21,7 +21,7 @@ namespace setrl::verify {
 // them in a row throw UserError, since then the program is broken, not the weather. Thread-safe by a lock.
 class ExternalGrader : public Grader {
  public:
-  // Throws UserError where verify.command is empty.
+  // Throws UserError where verify.external is empty.
   explicit ExternalGrader(const RunConfig& config);
   void grade(const Problem& problem, Verdict& verdict) const override;
   void grade_all(const Problem& problem, const std::vector<Verdict*>& verdicts) const override;

@@ -19,7 +19,7 @@ constexpr int kPoll_ms = 50;  // how late a deadline may be noticed
 }  // namespace
 
 struct ExternalPool::Worker {
-  explicit Worker(const VerifySection& options) : process(options.command), deadline(options.deadline_s) {}
+  explicit Worker(const VerifySection& options) : process(options.external), deadline(options.external_deadline_s) {}
 
   void begin(std::size_t index, const std::string& line, double deadline_s) {
     if (!process.running()) process.start();
@@ -75,7 +75,8 @@ std::vector<std::string> ExternalPool::run(const std::vector<std::string>& reque
   std::vector<int> retries(requests.size(), options_.retries);
   std::vector<std::string> failures(requests.size());
   std::size_t open = requests.size();
-  while (workers_.size() < std::min<std::size_t>(requests.size(), static_cast<std::size_t>(options_.processes))) {
+  while (workers_.size() <
+         std::min<std::size_t>(requests.size(), static_cast<std::size_t>(options_.external_processes))) {
     workers_.push_back(std::make_shared<Worker>(options_));
   }
   while (open > 0) {
@@ -85,7 +86,7 @@ std::vector<std::string> ExternalPool::run(const std::vector<std::string>& reque
       if (!worker->request && !waiting.empty()) {
         const auto index = waiting.front();
         waiting.pop_front();
-        worker->begin(index, requests[index], options_.deadline_s);
+        worker->begin(index, requests[index], options_.external_deadline_s);
       }
       if (!worker->request) continue;
       busy.push_back(worker.get());

@@ -24,7 +24,8 @@ struct Pipe {
 
 Pipe make_pipe() {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw_user_error("verify.command: no pipe can be made ({})", std::strerror(errno));
+  if (::pipe2(ends, O_CLOEXEC) != 0)
+    throw_user_error("verify.external: no pipe can be made ({})", std::strerror(errno));
   return {ends[0], ends[1]};
 }
 
@@ -75,7 +76,7 @@ void ExternalProcess::start() {
   output_ = from_child.read;
   if (pid_ < 0) {
     close_pipes();
-    throw_user_error("verify.command: no process can be made ({})", std::strerror(problem));
+    throw_user_error("verify.external: no process can be made ({})", std::strerror(problem));
   }
   ::setpgid(pid_, pid_);  // here as well: whoever comes first
   set_non_blocking(input_);

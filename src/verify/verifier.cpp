@@ -15,7 +15,7 @@ namespace {
 class NamedGrader : public Grader {
  public:
   explicit NamedGrader(const RunConfig& config) : exact_(config.reward.abstention, false) {
-    if (!config.verify.command.empty()) external_ = std::make_unique<ExternalGrader>(config);
+    if (!config.verify.external.empty()) external_ = std::make_unique<ExternalGrader>(config);
   }
   void grade(const Problem& problem, Verdict& verdict) const override { grader_of(problem).grade(problem, verdict); }
   void grade_all(const Problem& problem, const std::vector<Verdict*>& verdicts) const override {
@@ -28,7 +28,7 @@ class NamedGrader : public Grader {
     if (name == "exact") return exact_;
     SETRL_CHECK(name == "external", "problem {} names the grader {}", problem.id, name);
     if (!external_) {
-      throw_user_error("problem {} has the grader \"external\": give the program's command as verify.command",
+      throw_user_error("problem {} has the grader \"external\": give the program's command as verify.external",
                        problem.id);
     }
     return *external_;
@@ -42,8 +42,8 @@ class NamedGrader : public Grader {
 
 std::unique_ptr<Grader> make_grader(const RunConfig& config) {
   const std::string& name = config.task.name;
-  if (name != "jsonl" && !config.verify.command.empty()) {
-    throw_user_error("verify.command is for task jsonl; task.name = {} has its own grader", name);
+  if (name != "jsonl" && !config.verify.external.empty()) {
+    throw_user_error("verify.external is for task jsonl; task.name = {} has its own grader", name);
   }
   if (name == "demo" || name == "ddxplus") return std::make_unique<SetGrader>(config.reward.abstention, false);
   if (name == "hotpotqa") return std::make_unique<SetGrader>(config.reward.abstention, true);

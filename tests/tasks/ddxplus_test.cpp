@@ -39,7 +39,9 @@ TEST(Ddxplus, TheGoldSetIsTheDifferential) {
     for (std::size_t g = 0; g < differential.size(); ++g) {
       EXPECT_EQ(problem.golds[g].text, differential[g].first);
       EXPECT_EQ(problem.golds[g].probability, differential[g].second);
-      if (g > 0) EXPECT_LE(problem.golds[g].probability, problem.golds[g - 1].probability);
+      if (g > 0) {
+        EXPECT_LE(problem.golds[g].probability, problem.golds[g - 1].probability);
+      }
       sum += differential[g].second;
     }
     EXPECT_NEAR(sum, 1, 1e-3) << problem.id;

@@ -29,13 +29,13 @@ class External : public ::testing::Test {
     config_.task.name = "jsonl";
     config_.reward.kind = "rlvr";
     config_.task.k = 3;
-    config_.verify.deadline_s = 20;
+    config_.verify.external_deadline_s = 20;
     config_.verify.retries = 1;
   }
   ~External() override { std::filesystem::remove_all(folder_); }
 
   void use(const std::string& mode) {
-    config_.verify.command = "exec python3 '" + std::string(std::getenv("SETRL_SOURCE_DIR")) +
+    config_.verify.external = "exec python3 '" + std::string(std::getenv("SETRL_SOURCE_DIR")) +
                              "/tests/verify/external_verifier.py' " + mode + " '" + folder_ + "'";
   }
   static Problem problem_of(json payload, const std::vector<std::string>& golds = {}) {
@@ -119,7 +119,7 @@ TEST_P(Fault, IsAnInfrastructureFailure) {
   const auto [mode, reason] = GetParam();
   use(mode);
   const bool waits = std::set<std::string>{"hang", "deaf", "spawn"}.count(mode) > 0;
-  if (waits) config_.verify.deadline_s = 0.3;
+  if (waits) config_.verify.external_deadline_s = 0.3;
   ::testing::internal::CaptureStderr();
   const Verdict verdict = graded(problem_of(kRight), {"a", "b", "c"});
   EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr(reason));
@@ -143,9 +143,9 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return std::string(info.param.first); });
 
 TEST_F(External, ACommandThatDoesNotExist) {
-  config_.verify.command = "/no/such/program 2> /dev/null";
+  config_.verify.external = "/no/such/program 2> /dev/null";
   EXPECT_EQ(graded(problem_of(kRight), {"a", "b", "c"}).outcome, Outcome::infrastructure_failure);
-  config_.verify.command = "";
+  config_.verify.external = "";
   EXPECT_THROW(ExternalGrader{config_}, UserError);
 }
 
@@ -153,7 +153,7 @@ TEST_F(External, OneCrashOrHangIsRetried) {
   for (const char* mode : {"crash_once", "hang_once"}) {
     std::filesystem::remove(folder_ + "/mark");
     use(mode);
-    config_.verify.deadline_s = mode == std::string("hang_once") ? 2 : 20;
+    config_.verify.external_deadline_s = mode == std::string("hang_once") ? 2 : 20;
     EXPECT_EQ(graded(problem_of(kRight), {"a", "x", "b"}).correct, (Flags{1, 0, 1})) << mode;
   }
   std::filesystem::remove(folder_ + "/mark");
@@ -164,7 +164,7 @@ TEST_F(External, OneCrashOrHangIsRetried) {
 
 TEST_F(External, WhatItStartedDiesWithIt) {
   use("spawn");
-  config_.verify.deadline_s = 2;
+  config_.verify.external_deadline_s = 2;
   config_.verify.retries = 0;
   EXPECT_EQ(graded(problem_of(kRight), {"a", "x", "b"}).outcome, Outcome::infrastructure_failure);
   const pid_t child = std::stoi(read("child"));
@@ -182,7 +182,7 @@ TEST_F(External, WhatItStartedDiesWithIt) {
 // 60 requests over 3 processes: each process is made once, all answers reach their own request.
 TEST_F(External, ManyRequestsShareTheProcesses) {
   use("count");
-  config_.verify.processes = 3;
+  config_.verify.external_processes = 3;
   const ExternalGrader grader(config_);
   std::vector<Verdict> verdicts;
   for (int i = 0; i < 60; ++i) verdicts.push_back(set_of({i % 2 == 0 ? "a" : "x", i % 3 == 0 ? "b" : "y", "z"}));
@@ -216,7 +216,7 @@ TEST_F(External, TheVerifierLeavesAFailureOutOfTheReward) {
   use("good");
   const Verdict right = Verifier(config_).verify(problem, "<think>t</think><answer>a</answer>", true, 5);
   EXPECT_EQ(right.total, 1);
-  config_.verify.command = "";
+  config_.verify.external = "";
   EXPECT_THROW(Verifier(config_).verify(problem, "<think>t</think><answer>a</answer>", true, 5), UserError);
 }
 
@@ -230,7 +230,7 @@ TEST(NamedGrader, LinesWithGoldsNeedNoProgram) {
   problem.payload = R"({"grader": "exact"})";
   EXPECT_EQ(Verifier(config).verify(problem, "<think>t</think><answer>The A b.</answer>", true, 5).total, 1);
   config.task.name = "demo";
-  config.verify.command = "x";
+  config.verify.external = "x";
   EXPECT_THROW(Verifier{config}, UserError);
 }
 
