@@ -65,7 +65,8 @@ double ratio(double numerator, double denominator) {
 
 // Of a population (divided by n, not n - 1), from its sums.
 double variance(double sum, double squares, double n) {
-  return n == 0 ? kUndefined : std::max(0.0, squares / n - (sum / n) * (sum / n));
+  const double value = squares / n - (sum / n) * (sum / n);
+  return n == 0 || std::isnan(value) ? kUndefined : std::max(0.0, value);
 }
 
 // The curve at a number of tokens, linear between its points; its last point beyond it.

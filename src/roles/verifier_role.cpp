@@ -6,8 +6,11 @@
 
 namespace setrl::roles {
 
-VerifierRole::VerifierRole(const Session& session)
-    : session_(session), verifier_(session.config), evaluation_verifier_(evaluation_config(session.config)) {}
+VerifierRole::VerifierRole(const Session& session) : session_(session), verifier_(session.config) {
+  if (session.single_answer_task) {
+    single_verifier_ = std::make_unique<verify::Verifier>(evaluation_config(session.config));
+  }
+}
 
 Group VerifierRole::grade(const verify::Verifier& verifier, StepReport& report) {
   Group group = receive_group(session_.world, kGenerated);
@@ -35,7 +38,7 @@ void VerifierRole::verify_training(const WorkOrder& order, StepReport& report) {
 void VerifierRole::verify_evaluation(const WorkOrder& order, StepReport& report) {
   const std::int64_t expected = items_of(order, session_.plan.verifier_ranks, session_.world.rank());
   for (std::int64_t i = 0; i < expected; ++i) {
-    send_group(session_.world, 0, kVerified, grade(evaluation_verifier_, report));
+    send_group(session_.world, 0, kVerified, grade(single_verifier_ ? *single_verifier_ : verifier_, report));
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "roles/messages.h"
@@ -30,7 +31,7 @@ class VerifierRole {
 
   const Session& session_;
   verify::Verifier verifier_;
-  verify::Verifier evaluation_verifier_;
+  std::unique_ptr<verify::Verifier> single_verifier_;  // of evaluations that ask for single answers
   std::vector<Group> finished_;
 };
 

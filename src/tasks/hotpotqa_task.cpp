@@ -41,6 +41,27 @@ std::string shown(const std::string& title, const std::string& text) {
   return title + ": " + text + "\n";
 }
 
+// `_id`, `id`, or, where there is neither, a hash of the question.
+std::string id_of(const JsonLine& line, const std::string& question) {
+  for (const char* field : {"_id", "id"}) {
+    if (line.has(field) && !line.object().at(field).is_null()) return line.get<std::string>(field, "a string");
+  }
+  return fmt::format("{:016x}", stable_hash(question));
+}
+
+std::set<std::string> gold_titles_of(const JsonLine& line) {
+  if (line.has("gold_titles")) {
+    const auto titles = line.get<std::vector<std::string>>("gold_titles", "a list of titles");
+    return {titles.begin(), titles.end()};
+  }
+  std::set<std::string> titles;
+  for (const auto& [title, sentence] : line.get<std::vector<std::pair<std::string, std::int64_t>>>(
+           "supporting_facts", "a list of [title, number of the sentence]")) {
+    titles.insert(title);
+  }
+  return titles;
+}
+
 // Marks what is taken out: `removed` golds and as many distractors as leave 8 paragraphs.
 std::vector<bool> choose_removed(const std::string& id, const std::vector<bool>& gold, int& removed) {
   RandomStream random(kRemovalSeed, stable_hash("hotpotqa/" + id));
@@ -84,18 +105,14 @@ HotpotqaTask::Split HotpotqaTask::read_split(const std::string& folder, const st
 
 bool HotpotqaTask::read_case(const JsonLine& line, Case& result) const {
   result = Case{};
-  result.id = line.get<std::string>(line.has("_id") ? "_id" : "id", "a string");
   result.question = trimmed(line.get<std::string>("question", "a string"));
+  result.id = id_of(line, result.question);
   result.answer = trimmed(line.get<std::string>("answer", "a string"));
   result.type = line.get<std::string>("type", "a string");
   result.level = line.get<std::string>("level", "a string");
   using Titled = std::pair<std::string, std::vector<std::string>>;
   const auto context = line.get<std::vector<Titled>>("context", "a list of [title, [sentence, ...]]");
-  std::set<std::string> gold_titles;
-  for (const auto& [title, sentence] : line.get<std::vector<std::pair<std::string, std::int64_t>>>(
-           "supporting_facts", "a list of [title, number of the sentence]")) {
-    gold_titles.insert(title);
-  }
+  const auto gold_titles = gold_titles_of(line);
   std::vector<bool> gold;
   for (const auto& [title, sentences] : context) gold.push_back(gold_titles.count(title) > 0);
   std::vector<bool> removed(context.size(), false);

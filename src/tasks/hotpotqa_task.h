@@ -12,7 +12,8 @@
 namespace setrl::tasks {
 
 // Files in config.task.path: train.jsonl and test.jsonl, one object a line with the publishers' fields `_id` (or `id`),
-// question, answer, type, level, context [[title, [sentence]]], supporting_facts [[title, sentence]].
+// question, answer, type, level, context [[title, [sentence]]], supporting_facts [[title, sentence]] (or gold_titles
+// [title]).
 //
 // config.task.context = distractor: all paragraphs. modified (after RLCR, arXiv 2507.16806, so that some questions
 // cannot be answered): 0, 1 or 2 of the gold paragraphs are taken out, and distractors, so that 8 of the 10 remain;

@@ -15,7 +15,7 @@ namespace setrl::verify {
 
 namespace {
 constexpr std::size_t kLongestAnswer = std::size_t{16} << 20;
-constexpr int kPoll_ms = 50;  // how late a deadline may be noticed
+constexpr int kPollMilliseconds = 50;  // how late a deadline may be noticed
 }  // namespace
 
 struct ExternalPool::Worker {
@@ -51,6 +51,8 @@ struct ExternalPool::Worker {
     if (end != std::string::npos) {
       if (end + 1 != received.size()) {
         failure = "it wrote more than one line";
+      } else if (!pending.empty()) {
+        failure = "it answered before it had read the request";
       } else {
         return received.substr(0, end);
       }
@@ -93,7 +95,7 @@ std::vector<std::string> ExternalPool::run(const std::vector<std::string>& reque
       descriptors.push_back({worker->pending.empty() ? -1 : worker->process.input(), POLLOUT, 0});
       descriptors.push_back({worker->process.output(), POLLIN, 0});
     }
-    ::poll(descriptors.data(), descriptors.size(), kPoll_ms);
+    ::poll(descriptors.data(), descriptors.size(), kPollMilliseconds);
     for (std::size_t i = 0; i < busy.size(); ++i) {
       Worker& worker = *busy[i];
       const std::size_t index = *worker.request;

@@ -16,7 +16,7 @@ namespace setrl::verify {
 
 namespace {
 
-constexpr double kGrace_s = 0.2;  // from the end of its input to the kill
+constexpr double kGraceSeconds = 0.2;  // from the end of its input to the kill
 
 struct Pipe {
   int read = -1, write = -1;
@@ -53,7 +53,7 @@ ExternalProcess::~ExternalProcess() {
   if (!running()) return;
   ::close(input_);
   input_ = -1;
-  const Deadline deadline(kGrace_s);
+  const Deadline deadline(kGraceSeconds);
   siginfo_t info = {};
   while (!deadline.passed() && ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
          info.si_pid == 0) {

@@ -144,6 +144,19 @@ TEST(Hotpotqa, ErrorsNameFileLineAndField) {
   EXPECT_THAT(error_of(config_of("", "modified")), HasSubstr("task.path"));
 }
 
+// Other editions of the files name the gold paragraphs, and have problems without an id.
+TEST(Hotpotqa, ReadsGoldTitlesAndProblemsWithoutAnId) {
+  Folder folder;
+  auto titled = made_up("a");
+  titled["_id"] = nullptr;
+  titled["supporting_facts"] = nullptr;
+  titled["gold_titles"] = {"Title 2", "Title 7"};
+  write_split(folder, "train", {titled});
+  write_split(folder, "test", {made_up("b")});
+  const auto task = make_task(config_of(folder.path(), "modified"));
+  EXPECT_EQ(task->problem("train", 0).id.size(), std::string("hotpotqa/train/").size() + 16);
+}
+
 TEST(Hotpotqa, GoldSetsParseAndHoldTheAnswerFirst) {
   Folder folder;
   auto yes = made_up("yes");

@@ -61,11 +61,11 @@ TEST_F(Jsonl, TheInstructionsGoWhereTheyAreWanted) {
 
 TEST_F(Jsonl, EveryFieldIsRead) {
   const auto problem = problem_of(
-      R"({"id": 7, "prompt": "p", "golds": [{"text": "b", "probability": 0.2}, {"text": "a", "aliases": ["A."], "probability": 0.7}, "c"],)"
+      R"({"id": 7, "prompt": "p", "golds": [{"text": "b", "probability": 0.2}, {"text": "alpha", "aliases": ["A."], "probability": 0.7}, "c"],)"
       R"( "grader": "external", "payload": {"limit": 3}, "stratum": "easy"})");
   EXPECT_EQ(problem.id, "jsonl/test/7");
   ASSERT_EQ(problem.golds.size(), 3u);
-  EXPECT_EQ(problem.golds[0].text, "a");  // most probable first
+  EXPECT_EQ(problem.golds[0].text, "alpha");  // most probable first
   EXPECT_EQ(problem.golds[0].aliases, std::vector<std::string>{"A."});
   EXPECT_EQ(problem.golds[2].probability, -1);
   EXPECT_EQ(nlohmann::json::parse(problem.payload),

@@ -36,7 +36,7 @@ class External : public ::testing::Test {
 
   void use(const std::string& mode) {
     config_.verify.external = "exec python3 '" + std::string(std::getenv("SETRL_SOURCE_DIR")) +
-                             "/tests/verify/external_verifier.py' " + mode + " '" + folder_ + "'";
+                              "/tests/verify/external_verifier.py' " + mode + " '" + folder_ + "'";
   }
   static Problem problem_of(json payload, const std::vector<std::string>& golds = {}) {
     Problem problem;
@@ -140,7 +140,7 @@ INSTANTIATE_TEST_SUITE_P(
                       std::pair{"no_correct", "has no \"correct\""}, std::pair{"short", "is not a list of 3 entries"},
                       std::pair{"two_lines", "more than one line"}, std::pair{"huge", "longer than 16 MiB"},
                       std::pair{"refuse", "the database is away"}),
-    [](const auto& info) { return std::string(info.param.first); });
+    [](const auto& fault) { return std::string(fault.param.first); });
 
 TEST_F(External, ACommandThatDoesNotExist) {
   config_.verify.external = "/no/such/program 2> /dev/null";
