@@ -42,7 +42,7 @@ struct ExternalPool::Worker {
       char buffer[65536];
       const auto count = ::read(process.output(), buffer, sizeof buffer);
       if (count == 0) {
-        failure = "it ended: " + process.stop();
+        failure = "it ended: " + process.stop_after_grace();
         return {};
       }
       if (count > 0) received.append(buffer, static_cast<std::size_t>(count));

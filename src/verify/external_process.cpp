@@ -53,13 +53,17 @@ ExternalProcess::~ExternalProcess() {
   if (!running()) return;
   ::close(input_);
   input_ = -1;
+  stop_after_grace();
+}
+
+std::string ExternalProcess::stop_after_grace() {
   const Deadline deadline(kGraceSeconds);
   siginfo_t info = {};
-  while (!deadline.passed() && ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-         info.si_pid == 0) {
+  while (running() && !deadline.passed() &&
+         ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0) {
     ::usleep(2000);
   }
-  stop();
+  return stop();
 }
 
 void ExternalProcess::start() {

@@ -202,36 +202,37 @@ def project_python(*modules):
 
 
 class Evaluation(Program):
-    """Modes, files and figures of an evaluation, after a cold start on the demo task."""
-
-    def setUp(self):
-        super().setUp()
-        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.epochs=6")
+    """Modes, files and figures of an evaluation, and the report, after a cold start on the demo task."""
 
     def evaluate(self, name, mode, *options, ranks=1):
         self.call("eval", f"--model.path={self.path('sft')}", f"--run.dir={self.path(name)}", f"--eval.mode={mode}",
-                  "--eval.problems=10", "--rollout.max_new_tokens=110", *options, ranks=ranks)
+                  "--eval.problems=6", "--rollout.max_new_tokens=100", *options, ranks=ranks)
         with open(self.path(name + "/eval.json")) as file:
             return json.load(file)
 
-    def test_every_mode_equals_an_independent_calculation_and_can_be_drawn(self):
+    def test_modes_files_figures_and_report(self):
+        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=256", "--sft.epochs=6")
+        self.modes_equal_an_independent_calculation_and_can_be_drawn()
+        self.a_run_evaluates_in_another_mode_and_is_reported()
+
+    def modes_equal_an_independent_calculation_and_can_be_drawn(self):
         python = project_python("numpy", "h5py", "matplotlib")
         if python is None:
             self.skipTest("NOT TESTED: no Python with numpy, h5py and matplotlib; run launch/setup.sh or set SETRL_PYTHON")
-        plans = {"multi": (["--eval.samples=4"], 3), "single": (["--eval.samples=8"], 1),
-                 "best_of_n": (["--eval.samples=8"], 3), "self_consistency": (["--eval.samples=8", "--task.k=2"], 2)}
+        plans = {"multi": (["--eval.samples=3"], 3), "single": (["--eval.samples=6"], 1),
+                 "best_of_n": (["--eval.samples=6"], 3), "self_consistency": (["--eval.samples=6", "--task.k=2"], 2)}
         documents = {}
         for mode, (options, k) in plans.items():
             document = documents[mode] = self.evaluate(mode, mode, *options, ranks=2 if mode == "single" else 1)
-            self.assertEqual((document["mode"], document["k"], document["problems"]), (mode, k, 10))
+            self.assertEqual((document["mode"], document["k"], document["problems"]), (mode, k, 6))
             aggregation = [mode] if mode in ("best_of_n", "self_consistency") else []
             check = subprocess.run([python, os.path.join(SOURCE, "tests/evaluate/check_recorded.py"), self.path(mode), str(k), *aggregation],
                                    capture_output=True, text=True)
             self.assertEqual(check.returncode, 0, f"{mode}\n{check.stdout}{check.stderr}")
         # The set's cost is that of all the samples it was made of.
         metrics = {mode: {key: value["value"] for key, value in document["metrics"].items()} for mode, document in documents.items()}
-        self.assertAlmostEqual(metrics["best_of_n"]["tokens_per_completion"], 8 * metrics["single"]["tokens_per_completion"])
-        self.assertEqual(len(documents["single"]["curve"]), 8)
+        self.assertAlmostEqual(metrics["best_of_n"]["tokens_per_completion"], 6 * metrics["single"]["tokens_per_completion"])
+        self.assertEqual(len(documents["single"]["curve"]), 6)
         out = subprocess.run([python, os.path.join(SOURCE, "tools/plot_eval.py"), "--out", self.path("figures"),
                               *(self.path(mode + "/eval.json") for mode in plans), "--labels", *plans],
                              capture_output=True, text=True)
@@ -240,7 +241,7 @@ class Evaluation(Program):
             for suffix in ("png", "svg"):
                 self.assertGreater(os.path.getsize(self.path(f"figures/{name}.{suffix}")), 4000)
 
-    def test_a_run_evaluates_in_another_mode_and_is_reported(self):
+    def a_run_evaluates_in_another_mode_and_is_reported(self):
         self.call("train", f"--model.path={self.path('sft')}", f"--run.dir={self.path('run')}", "--run.steps=2", "--eval.every=1",
                   "--eval.problems=3", "--eval.samples=3", "--eval.mode=self_consistency", "--rollout.max_new_tokens=100", ranks=3)
         with open(self.path("run/eval-000002.json")) as file:
@@ -287,7 +288,7 @@ class OwnTask(Program):
                     wanted = (2, 3, 5)[i % 3]
                     file.write(json.dumps({"prompt": f"Number {i}: a multiple of {wanted}?", "grader": "external", "golds": [str(9 * wanted)],
                                            "payload": {"multiple_of": wanted, "digit_sum": sum(map(int, str(9 * wanted)))}}) + "\n")
-        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.epochs=40", *self.options)
+        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=48", "--sft.epochs=24", *self.options)
 
     def train_with(self, name, command, *options, code=0, ranks=1):
         return self.call("train", f"--model.path={self.path('sft')}", f"--run.dir={self.path(name)}", "--run.steps=2",

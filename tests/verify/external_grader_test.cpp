@@ -208,16 +208,16 @@ TEST_F(External, TheVerifierLeavesAFailureOutOfTheReward) {
   config_.verify.retries = 0;
   config_.task.k = 1;
   const Verifier verifier(config_);
-  const Problem problem = problem_of(kRight);
+  const Problem problem = problem_of({{"right", {"alpha"}}});
   const auto verdicts =
-      verifier.verify_all(problem, {{"<think>t</think><answer>a</answer>", true, 5}, {"no set", true, 2}});
+      verifier.verify_all(problem, {{"<think>t</think><answer>alpha</answer>", true, 5}, {"no set", true, 2}});
   EXPECT_EQ(verdicts[0].outcome, Outcome::infrastructure_failure);
   EXPECT_EQ(verdicts[1].outcome, Outcome::bad_format);  // needs no program
   use("good");
-  const Verdict right = Verifier(config_).verify(problem, "<think>t</think><answer>a</answer>", true, 5);
+  const Verdict right = Verifier(config_).verify(problem, "<think>t</think><answer>alpha</answer>", true, 5);
   EXPECT_EQ(right.total, 1);
   config_.verify.external = "";
-  EXPECT_THROW(Verifier(config_).verify(problem, "<think>t</think><answer>a</answer>", true, 5), UserError);
+  EXPECT_THROW(Verifier(config_).verify(problem, "<think>t</think><answer>alpha</answer>", true, 5), UserError);
 }
 
 TEST(NamedGrader, LinesWithGoldsNeedNoProgram) {
