@@ -293,6 +293,9 @@ void other_options(Table& t) {
   t.integer("sft.batch", &RunConfig::sft, &Sft::batch, 1, 1 << 20, "problems", "Gold sets of one update.");
   t.integer("sft.epochs", &RunConfig::sft, &Sft::epochs, 1, 10000, "epochs", "Passes over the cases.");
   t.number("sft.learning_rate", &RunConfig::sft, &Sft::learning_rate, 0, 10, "", "Peak learning rate.");
+  t.choice("sft.schedule", &RunConfig::sft, &Sft::schedule, {"linear", "cosine", "constant"},
+           "After the warm-up: to 0 over the cold start's updates, or constant.");
+  t.number("sft.warmup_fraction", &RunConfig::sft, &Sft::warmup_fraction, 0, 1, "of the updates", "Linear warm-up.");
 
   using Eval = EvalSection;
   t.integer<Eval, std::int64_t>("eval.every", &RunConfig::eval, &Eval::every, 0, kMax<std::int64_t>, "steps",

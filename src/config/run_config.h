@@ -102,6 +102,8 @@ struct SftSection {
   int batch = 8;
   int epochs = 1;
   double learning_rate = 2e-4;
+  std::string schedule = "linear";
+  double warmup_fraction = 0.05;
 };
 
 struct EvalSection {
