@@ -30,6 +30,7 @@ int dispatch(const setrl::config::ParsedCommand& parsed, setrl::comm::Communicat
   if (name == "ask") return commands::ask(parsed, world);
   if (name == "plan") return commands::plan(parsed.config);
   if (name == "inspect") return commands::inspect(parsed.config);
+  if (name == "report") return commands::report(parsed.config);
   SETRL_CHECK(name == "export" || name == "import", "no code for the command {}", name);
   return commands::export_model(parsed.config);
 }
