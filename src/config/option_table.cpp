@@ -169,9 +169,11 @@ void model_options(Table& t) {
 void task_options(Table& t) {
   using S = TaskSection;
   const auto at = &RunConfig::task;
-  t.choice("task.name", at, &S::name, {"ddxplus", "demo"},
-           "ddxplus: differential diagnosis; demo: the built-in one of the same kind.");
-  t.text("task.path", at, &S::path, "Folder of the task's files (ddxplus).", Effect::machine);
+  t.choice("task.name", at, &S::name, {"ddxplus", "mbpp", "demo"},
+           "ddxplus: differential diagnosis; mbpp: Python programs judged by tests; demo: the built-in task, a "
+           "diagnosis.");
+  t.text("task.path", at, &S::path, "Folder of the task's files (ddxplus), or the file (mbpp: either).",
+         Effect::machine);
   t.integer("task.k", at, &S::k, 1, 16, "answers", "Answers a completion gives.");
   t.integer("task.prompts_per_step", at, &S::prompts_per_step, 1, 1 << 20, "problems", "Problems of a training step.");
   t.number("task.min_probability", at, &S::min_probability, 0, 1, "", "Golds below this probability are dropped.");
@@ -202,6 +204,35 @@ void reward_options(Table& t) {
   t.number("reward.length_weight", at, &S::length_weight, 0, 1e6, "", "Overlong penalty at the length limit.");
   t.number("reward.length_soft", at, &S::length_soft, 0, 1, "",
            "Fraction of rollout.max_new_tokens where the overlong penalty starts.");
+}
+
+void verify_options(Table& t) {
+  using S = VerifySection;
+  const auto at = &RunConfig::verify;
+  t.choice("verify.sandbox", at, &S::sandbox, {"bubblewrap", "command", "unsafe-none"},
+           "Where programs of the policy run (mbpp): bubblewrap; command: behind verify.command; unsafe-none: without "
+           "a sandbox, with the rights of this user, behind the system call filter and limits only.",
+           Effect::machine);
+  t.text("verify.command", at, &S::command,
+         "For verify.sandbox=command: the words put before 'python3 ...', such as 'apptainer exec --containall "
+         "--net --network none IMAGE.sif'.",
+         Effect::machine);
+  t.text("verify.python", at, &S::python,
+         "Interpreter that runs the programs; auto: /usr/bin/python3, or else python3 on PATH; with verify.command: "
+         "python3.",
+         Effect::machine);
+  t.integer("verify.workers", at, &S::workers, 0, 1024, "programs",
+            "Programs that run at a time; 0: as many as this process may use cores.", Effect::machine);
+  t.integer("verify.cpu_s", at, &S::cpu_s, 1, 3600, "seconds", "CPU time of one program with its tests.");
+  t.number("verify.wall_s", at, &S::wall_s, 0.1, 36000, "seconds",
+           "Time on the clock of one program, without the time that it waited for a core.");
+  t.integer<S, std::int64_t>("verify.memory_mb", at, &S::memory_mb, 128, 1 << 20, "MiB",
+                             "Address space of one program.");
+  t.integer<S, std::int64_t>("verify.output_kb", at, &S::output_kb, 1, 1 << 20, "KiB",
+                             "Largest results of one program.");
+  t.integer("verify.retries", at, &S::retries, 0, 100, "times",
+            "Repetitions of a program whose sandbox failed, before its completion is left out of the update.",
+            Effect::machine);
 }
 
 void rollout_options(Table& t) {
@@ -274,7 +305,8 @@ void other_options(Table& t) {
                                 "Evaluate before the first step, every so many steps and at the end; 0: never.");
   t.integer<Eval, std::int64_t>("eval.problems", &RunConfig::eval, &Eval::problems, 1, kMax<std::int64_t>, "problems",
                                 "The first so many problems of the split.");
-  t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train"}, "Split that is evaluated.");
+  t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train", "validation"},
+           "Split that is evaluated (validation: mbpp).");
   t.integer("eval.samples", &RunConfig::eval, &Eval::samples, 1, 4096, "completions", "Completions a problem.");
   t.number("eval.temperature", &RunConfig::eval, &Eval::temperature, 0, 100, "", "Sampling temperature; 0: greedy.");
   t.integer("eval.bootstrap", &RunConfig::eval, &Eval::bootstrap, 10, 1000000, "resamples", "For the 95 % intervals.");
@@ -296,8 +328,8 @@ void other_options(Table& t) {
   using Bench = BenchSection;
   t.integer("bench.batch", &RunConfig::bench, &Bench::batch, 1, 4096, "sequences", "rollout: completions in all.",
             Effect::request);
-  t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 4096, "prompts", "learn: prompts of the step.",
-            Effect::request);
+  t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 4096, "prompts",
+            "learn: prompts of the step; verify: problems of each of the 8 producers.", Effect::request);
   t.integer("bench.prompt", &RunConfig::bench, &Bench::prompt, 1, 1 << 20, "tokens", "Length of each prompt.",
             Effect::request);
   t.integer("bench.new", &RunConfig::bench, &Bench::new_tokens, 1, 1 << 20, "tokens", "Length of each completion.",
@@ -334,6 +366,7 @@ std::vector<Option> make_table() {
   model_options(table);
   task_options(table);
   reward_options(table);
+  verify_options(table);
   rollout_options(table);
   learn_options(table);
   other_options(table);

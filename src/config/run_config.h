@@ -29,7 +29,7 @@ struct ModelSection {
 
 struct TaskSection {
   std::string name = "demo";  // ddxplus | hotpotqa | mbpp | demo | jsonl
-  std::string path;           // folder of the task's files
+  std::string path;           // folder (or file) of the task's data
   int k = 3;                  // answers a completion
   int prompts_per_step = 8;
   double min_probability = 0;  // DDXPlus: golds below this probability are dropped
@@ -51,6 +51,19 @@ struct RewardSection {
   double wrong_penalty = 0;             // cost of a wrong answer where abstention is allowed
   double length_weight = 0;             // overlong penalty at the length limit
   double length_soft = 0.8;             // fraction of rollout.max_new_tokens where the overlong penalty starts
+};
+
+// How programs that the policy writes are run (mbpp). docs/sandbox.md explains every part.
+struct VerifySection {
+  std::string sandbox = "bubblewrap";  // bubblewrap | command | unsafe-none
+  std::string command;            // of sandbox = command: what goes before "python3 ...", such as an Apptainer call
+  std::string python = "auto";    // interpreter inside the sandbox; auto: /usr/bin/python3, else python3 on PATH
+  int workers = 0;                // programs run at a time, 0 = cores of this process
+  int cpu_s = 3;                  // CPU time of one program with its tests
+  double wall_s = 10;             // and its time on the clock, waiting for a core left out
+  std::int64_t memory_mb = 512;   // address space of one program
+  std::int64_t output_kb = 1024;  // results of one program
+  int retries = 2;                // of a program whose sandbox failed
 };
 
 struct RolloutSection {
@@ -149,6 +162,7 @@ struct RunConfig {
   ModelSection model;
   TaskSection task;
   RewardSection reward;
+  VerifySection verify;
   RolloutSection rollout;
   LearnSection learn;
   SftSection sft;

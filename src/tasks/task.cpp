@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "tasks/ddxplus_task.h"
 #include "tasks/demo_task.h"
+#include "tasks/mbpp_task.h"
 
 namespace setrl::tasks {
 
@@ -10,7 +11,8 @@ std::unique_ptr<Task> make_task(const RunConfig& config) {
   const auto& name = config.task.name;
   if (name == "ddxplus") return std::make_unique<DdxplusTask>(config);
   if (name == "demo") return std::make_unique<DemoTask>(config);
-  throw_user_error("task.name = {}: the tasks that exist are ddxplus and demo", name);
+  if (name == "mbpp") return std::make_unique<MbppTask>(config);
+  throw_user_error("task.name = {}: the tasks that exist are ddxplus, mbpp and demo", name);
 }
 
 }  // namespace setrl::tasks
