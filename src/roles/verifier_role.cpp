@@ -11,11 +11,12 @@ VerifierRole::VerifierRole(const Session& session) : session_(session), verifier
 Group VerifierRole::grade(StepReport& report) {
   Group group = receive_group(session_.world, kGenerated);
   const Stopwatch clock;
+  std::vector<verify::CompletionText> texts;
   for (const auto& completion : group.completions) {
-    group.verdicts.push_back(verifier_.verify(group.problem, session_.policy.text_of(completion.tokens),
-                                              completion.finish == FinishReason::end_of_turn,
-                                              static_cast<std::int64_t>(completion.tokens.size())));
+    texts.push_back({session_.policy.text_of(completion.tokens), completion.finish == FinishReason::end_of_turn,
+                     static_cast<std::int64_t>(completion.tokens.size())});
   }
+  group.verdicts = verifier_.verify_all(group.problem, texts);
   report.verify_s += clock.seconds();
   return group;
 }

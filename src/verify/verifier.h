@@ -1,4 +1,5 @@
-// Completion text -> verdict. Pure functions of their arguments: no torch, no MPI, no clock.
+// Completion text -> verdict. Pure functions of their arguments (no torch, no MPI, no clock), but for programs, which
+// are run in a sandbox (program_grader.h).
 #pragma once
 
 #include <memory>
@@ -18,9 +19,13 @@ class Grader {
   virtual ~Grader() = default;
   // Fills verdict.matched_gold [K] and verdict.correct [K] from verdict.answers (well formed).
   virtual void grade(const Problem& problem, Verdict& verdict) const = 0;
+  // The same for several sets of one problem; for graders that work on them side by side.
+  virtual void grade_all(const Problem& problem, const std::vector<Verdict*>& verdicts) const {
+    for (auto* verdict : verdicts) grade(problem, *verdict);
+  }
 };
 
-// By config.task.name; throws UserError for a task without a grader.
+// By config.task.name; throws UserError for a task without a grader, and where programs cannot be run safely.
 std::unique_ptr<Grader> make_grader(const RunConfig& config);
 
 // Reward terms and total from a graded (or malformed) verdict; formulas in reward_terms.h and docs/rewards.md. A
@@ -29,12 +34,21 @@ std::unique_ptr<Grader> make_grader(const RunConfig& config);
 // `length_fraction`: completion tokens / rollout.max_new_tokens, for the overlong penalty.
 void score(const RewardSection& reward, const text::Grammar& grammar, double length_fraction, Verdict& verdict);
 
+// What a policy wrote, as the verifier needs it.
+struct CompletionText {
+  std::string text;         // without the end-of-turn token
+  bool ended = false;       // that token was there
+  std::int64_t tokens = 0;  // length
+};
+
 // Immutable once made; one instance serves any number of threads.
 class Verifier {
  public:
   explicit Verifier(const RunConfig& config);
   // `text`: the completion without its end-of-turn token; `ended`: that token was there.
   Verdict verify(const Problem& problem, const std::string& text, bool ended, std::int64_t tokens) const;
+  // Verdicts of several completions of one problem, in order.
+  std::vector<Verdict> verify_all(const Problem& problem, const std::vector<CompletionText>& completions) const;
 
  private:
   RunConfig config_;
