@@ -72,8 +72,11 @@ int bench_learn(const RunConfig& config, comm::Communicator& world) {
 
 int bench(const config::ParsedCommand& command, comm::Communicator& world) {
   if (command.subcommand == "learn") return bench_learn(command.config, world);
+  if (world.size() > 1) {
+    throw_user_error("setrl bench {} runs in one process: start it without mpirun", command.subcommand);
+  }
+  if (command.subcommand == "verify") return bench_verify(command.config);
   SETRL_CHECK(command.subcommand == "rollout", "no code for bench {}", command.subcommand);
-  if (world.size() > 1) throw_user_error("setrl bench rollout runs in one process: start it without mpirun");
   return bench_rollout(command.config);
 }
 

@@ -19,5 +19,6 @@ int ask(const config::ParsedCommand& command, comm::Communicator& world);
 int inspect(const RunConfig& config);
 int export_model(const RunConfig& config);
 int bench(const config::ParsedCommand& command, comm::Communicator& world);
+int bench_verify(const RunConfig& config);  // the part of bench that measures the verifier
 
 }  // namespace setrl::commands

@@ -1,6 +1,7 @@
 #include "evaluate/observations.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 
@@ -68,7 +69,41 @@ double confidence_sum(const Verdict& verdict) {
   return sum;
 }
 
+namespace {
+
+std::vector<std::int64_t> finds_of_programs(const Group& group) {
+  std::map<std::uint64_t, std::int64_t> finds;
+  for (const auto& verdict : group.verdicts) {
+    if (verdict.outcome != Outcome::graded) continue;
+    for (std::size_t i = 0; i < verdict.programs.size(); ++i) {
+      if (verdict.correct[i] != 0) ++finds[verdict.programs[i].tree];
+    }
+  }
+  std::vector<std::int64_t> counts;
+  for (const auto& [tree, count] : finds) counts.push_back(count);
+  return counts;
+}
+
+bool are_programs(const Group& group) {
+  return std::any_of(group.verdicts.begin(), group.verdicts.end(),
+                     [](const Verdict& verdict) { return !verdict.programs.empty(); });
+}
+
+}  // namespace
+
+std::int64_t count_behaviours(const Group& group) {
+  std::set<std::uint64_t> behaviours;
+  for (const auto& verdict : group.verdicts) {
+    if (verdict.outcome != Outcome::graded) continue;
+    for (const auto& program : verdict.programs) {
+      if (program.behaviour != 0) behaviours.insert(program.behaviour);
+    }
+  }
+  return static_cast<std::int64_t>(behaviours.size());
+}
+
 std::vector<std::int64_t> finds_of_golds(const Group& group) {
+  if (group.problem.golds.empty() && are_programs(group)) return finds_of_programs(group);
   std::vector<std::int64_t> finds(group.problem.golds.size(), 0);
   for (const auto& verdict : group.verdicts) {
     if (verdict.outcome != Outcome::graded) continue;
@@ -84,18 +119,21 @@ std::vector<std::int64_t> finds_of_golds(const Group& group) {
 
 std::int64_t count_unique_answers(const Group& group) {
   std::set<std::int32_t> golds;
+  std::set<std::uint64_t> trees;
   std::set<std::string> others;
   for (const auto& verdict : group.verdicts) {
     for (const auto slot : ranked_answers(verdict)) {
       const auto gold = verdict.matched_gold[slot];
-      if (gold >= 0) {
+      if (!verdict.programs.empty() && verdict.programs[slot].tree != 0) {
+        trees.insert(verdict.programs[slot].tree);
+      } else if (gold >= 0) {
         golds.insert(gold);
       } else {
         others.insert(folded(verdict.answers.answers[slot]));
       }
     }
   }
-  return static_cast<std::int64_t>(golds.size() + others.size());
+  return static_cast<std::int64_t>(golds.size() + trees.size() + others.size());
 }
 
 }  // namespace setrl::evaluate

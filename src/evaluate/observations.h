@@ -29,10 +29,16 @@ void append_pairs(const Verdict& verdict, ConfidencePairs& pairs);
 double confidence_sum(const Verdict& verdict);
 
 // Golds found, by index: in how many completions of the group each was found. [golds]
+// Where answers are programs and there is no list of golds: of each different correct program (syntax tree with names
+// normalised), in how many completions it was found. [different correct programs]
 std::vector<std::int64_t> finds_of_golds(const Group& group);
 
-// Different answers over all completions of a problem: by gold where one is matched, else by text without case,
-// ASCII punctuation and repeated white space. Abstentions are no answers.
+// Different behaviours of the programs of a group, correct or not, on the tests' inputs. 0 for other tasks.
+std::int64_t count_behaviours(const Group& group);
+
+// Different answers over all completions of a problem: programs by syntax tree with names normalised; others by gold
+// where one is matched; else by text without case, ASCII punctuation and repeated white space. Abstentions are no
+// answers.
 std::int64_t count_unique_answers(const Group& group);
 
 }  // namespace setrl::evaluate

@@ -37,6 +37,8 @@ enum Sum : std::size_t {
   kUniqueCorrect,
   kUniqueAnswers,
   kGolds,
+  kMissedGolds,
+  kBehaviours,
   kProblemsWithGolds,
   kCoverage,
   kSlots,
@@ -79,6 +81,7 @@ ProblemSums::ProblemSums(const std::vector<Group>& groups, int k) : k_(k) {
       ++size;
       reward_centre_ += verdict.total;
       if (verdict.outcome != Outcome::graded) continue;
+      if (!verdict.programs.empty()) programs_ = true;
       if (verdict.answers.confidences.empty()) calibrated_ = false;
       ConfidencePairs pairs;
       append_pairs(verdict, pairs);
@@ -138,7 +141,7 @@ ProblemSums::Row ProblemSums::row_of(const Group& group) const {
   for (const auto& entry : values) row.values.push_back(entry.second);
 
   const auto finds = finds_of_golds(group);
-  const auto golds = static_cast<double>(finds.size());
+  const auto golds = static_cast<double>(group.problem.golds.size());
   const auto found = static_cast<double>(std::count_if(finds.begin(), finds.end(), [](auto n) { return n > 0; }));
   sums[kProblems] = 1;
   sums[kCompared] = completions > 1 ? 1 : 0;
@@ -146,6 +149,8 @@ ProblemSums::Row ProblemSums::row_of(const Group& group) const {
   sums[kUniqueCorrect] = found;
   sums[kUniqueAnswers] = static_cast<double>(count_unique_answers(group));
   sums[kGolds] = golds;
+  sums[kMissedGolds] = golds > 0 ? golds - found : 0;
+  sums[kBehaviours] = static_cast<double>(count_behaviours(group));
   sums[kProblemsWithGolds] = golds > 0 ? 1 : 0;
   sums[kCoverage] = golds > 0 ? found / golds : 0;
   const std::size_t budgets = kFixed + static_cast<std::size_t>(k_);
@@ -226,7 +231,8 @@ std::map<std::string, double> ProblemSums::metrics(const std::vector<std::uint32
   result["unique_correct"] = ratio(sums[kUniqueCorrect], problems);
   result["unique_answers"] = ratio(sums[kUniqueAnswers], problems);
   result["gold_count"] = ratio(sums[kGolds], problems);
-  result["missed_golds"] = ratio(sums[kGolds] - sums[kUniqueCorrect], problems);
+  result["missed_golds"] = ratio(sums[kMissedGolds], problems);
+  if (programs_) result["unique_behaviours"] = ratio(sums[kBehaviours], problems);
   result["coverage"] = ratio(sums[kCoverage], sums[kProblemsWithGolds]);
   result["abstention_rate"] = ratio(sums[kAbstentions], sums[kSlots]);
   result["answered_accuracy"] = ratio(sums[kCorrect], sums[kSlots] - sums[kAbstentions]);

@@ -42,6 +42,7 @@ class ProblemSums {
   std::vector<std::int64_t> generations_;  // budgets of coverage_at_N and solved_at_N, N = generations * k
   std::size_t size_ = 0;                   // S
   bool calibrated_ = true;                 // the sets have confidences
+  bool programs_ = false;                  // answers are programs
   // Subtracted before squares are summed, against cancellation.
   double reward_centre_ = 0, confidence_centre_ = 0, count_centre_ = 0;
   std::map<double, std::uint32_t> distinct_;

@@ -29,6 +29,15 @@ StepLine describe_step(StepRecord& record, int k) {
                           "truncated_rate", "groups_without_signal"}) {
     copy(key);
   }
+  if (metrics.count("unique_behaviours") > 0) {  // of programs only
+    copy("unique_answers");
+    copy("unique_behaviours");
+  }
+  std::int64_t failures = 0;
+  for (const auto& group : record.groups) {
+    for (const auto& verdict : group.verdicts) failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
+  }
+  line["infrastructure_failures"] = failures;
   const auto& stats = record.stats;
   put("loss", stats.loss);
   put("grad_norm", stats.grad_norm);
