@@ -1,6 +1,7 @@
 // Programs that try to get out of the sandbox; what a hostile program is.
 #pragma once
 
+#include <ostream>
 #include <vector>
 
 namespace setrl::verify {
@@ -15,6 +16,10 @@ struct HostileProgram {
   const char* reason;
   const char* code;
 };
+
+inline void PrintTo(const HostileProgram& program, std::ostream* stream) {  // for GoogleTest
+  *stream << program.name;
+}
 
 inline const std::vector<HostileProgram>& programs_that_break_out() {
   static const std::vector<HostileProgram> list = {

@@ -74,10 +74,6 @@ TEST_P(Hostile, IsContained) {
   EXPECT_EQ(next.outcome, ProgramOutcome::passed) << "the next program: " << next.reason;
 }
 
-void PrintTo(const HostileProgram& program, std::ostream* stream) {
-  *stream << program.name;
-}
-
 std::string name_of(const ::testing::TestParamInfo<HostileProgram>& info) {
   return info.param.name;
 }
