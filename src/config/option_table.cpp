@@ -169,10 +169,11 @@ void model_options(Table& t) {
 void task_options(Table& t) {
   using S = TaskSection;
   const auto at = &RunConfig::task;
-  t.choice("task.name", at, &S::name, {"ddxplus", "hotpotqa", "demo", "jsonl"},
-           "ddxplus: differential diagnosis; hotpotqa: questions with paragraphs; demo: the built-in diagnosis task; "
-           "jsonl: own problems (docs/own_tasks.md).");
-  t.text("task.path", at, &S::path, "Folder of the task's files (all but demo).", Effect::machine);
+  t.choice(
+      "task.name", at, &S::name, {"ddxplus", "hotpotqa", "mbpp", "demo", "jsonl"},
+      "ddxplus: differential diagnosis; hotpotqa: questions with paragraphs; mbpp: Python programs judged by tests; "
+      "demo: the built-in diagnosis task; jsonl: own problems (docs/own_tasks.md).");
+  t.text("task.path", at, &S::path, "Folder of the task's files (all but demo); mbpp: or the file.", Effect::machine);
   t.integer("task.k", at, &S::k, 1, 16, "answers", "Answers a completion gives.");
   t.integer("task.prompts_per_step", at, &S::prompts_per_step, 1, 1 << 20, "problems", "Problems of a training step.");
   t.number("task.min_probability", at, &S::min_probability, 0, 1, "", "Golds below this probability are dropped.");
@@ -223,9 +224,30 @@ void verify_options(Table& t) {
             "Copies of it that a verifier rank runs side by side, one request each at a time.", Effect::machine);
   t.integer("verify.max_failures", at, &S::max_failures, 1, kMax<int>, "requests",
             "So many infrastructure failures of it without a good answer between them end the run.", Effect::machine);
+  t.choice("verify.sandbox", at, &S::sandbox, {"bubblewrap", "command", "unsafe-none"},
+           "Where programs of the policy run (mbpp): bubblewrap; command: behind verify.command; unsafe-none: without "
+           "a sandbox, with the rights of this user, behind the system call filter and limits only.",
+           Effect::machine);
+  t.text("verify.command", at, &S::command,
+         "For verify.sandbox=command: the words put before 'python3 ...', such as 'apptainer exec --containall "
+         "--net --network none IMAGE.sif'.",
+         Effect::machine);
+  t.text("verify.python", at, &S::python,
+         "Interpreter that runs the programs; auto: /usr/bin/python3, or else python3 on PATH; with verify.command: "
+         "python3.",
+         Effect::machine);
+  t.integer("verify.workers", at, &S::workers, 0, 1024, "programs",
+            "Programs that run at a time; 0: as many as this process may use cores.", Effect::machine);
+  t.integer("verify.cpu_s", at, &S::cpu_s, 1, 3600, "seconds", "CPU time of one program with its tests.");
+  t.number("verify.wall_s", at, &S::wall_s, 0.1, 36000, "seconds",
+           "Time on the clock of one program, without the time that it waited for a core.");
+  t.integer<S, std::int64_t>("verify.memory_mb", at, &S::memory_mb, 128, 1 << 20, "MiB",
+                             "Address space of one program.");
+  t.integer<S, std::int64_t>("verify.output_kb", at, &S::output_kb, 1, 1 << 20, "KiB",
+                             "Largest results of one program.");
   t.integer("verify.retries", at, &S::retries, 0, 100, "times",
-            "Further attempts where a verifier failed (crash, deadline, unreadable answer), before the completion is "
-            "left out of the update.",
+            "Further attempts where a verifier or a sandbox failed (crash, deadline, unreadable answer), before the "
+            "completion is left out of the update.",
             Effect::machine);
 }
 
@@ -302,7 +324,8 @@ void other_options(Table& t) {
                                 "Evaluate before the first step, every so many steps and at the end; 0: never.");
   t.integer<Eval, std::int64_t>("eval.problems", &RunConfig::eval, &Eval::problems, 1, kMax<std::int64_t>, "problems",
                                 "The first so many problems of the split.");
-  t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train"}, "Split that is evaluated.");
+  t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train", "validation"},
+           "Split that is evaluated (validation: mbpp).");
   t.choice("eval.mode", &RunConfig::eval, &Eval::mode, {"multi", "single", "best_of_n", "self_consistency"},
            "multi: sets of task.k answers; single: one answer a completion; best_of_n, self_consistency: eval.samples "
            "single answers, of which the task.k most confident, or most frequent, become one set.");

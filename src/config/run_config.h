@@ -29,7 +29,7 @@ struct ModelSection {
 
 struct TaskSection {
   std::string name = "demo";  // ddxplus | hotpotqa | mbpp | demo | jsonl
-  std::string path;           // folder of the task's files
+  std::string path;           // folder (or file) of the task's data
   int k = 3;                  // answers a completion
   int prompts_per_step = 8;
   double min_probability = 0;  // DDXPlus: golds below this probability are dropped
@@ -55,13 +55,25 @@ struct RewardSection {
   double length_soft = 0.8;             // fraction of rollout.max_new_tokens where the overlong penalty starts
 };
 
+// How answers are judged by something else than a comparison.
 struct VerifySection {
   // External verifier of task jsonl: a command for /bin/sh. docs/own_tasks.md explains it.
   std::string external;
   double external_deadline_s = 30;
   int external_processes = 1;
   int max_failures = 20;  // infrastructure failures in a row that end the run
-  int retries = 2;        // of a request that met an infrastructure failure
+
+  // How programs that the policy writes are run (mbpp). docs/sandbox.md explains every part.
+  std::string sandbox = "bubblewrap";  // bubblewrap | command | unsafe-none
+  std::string command;            // of sandbox = command: what goes before "python3 ...", such as an Apptainer call
+  std::string python = "auto";    // interpreter inside the sandbox; auto: /usr/bin/python3, else python3 on PATH
+  int workers = 0;                // programs run at a time, 0 = cores of this process
+  int cpu_s = 3;                  // CPU time of one program with its tests
+  double wall_s = 10;             // and its time on the clock, waiting for a core left out
+  std::int64_t memory_mb = 512;   // address space of one program
+  std::int64_t output_kb = 1024;  // results of one program
+
+  int retries = 2;  // of a request or program that met an infrastructure failure
 };
 
 struct RolloutSection {

@@ -48,6 +48,7 @@ StepLine describe_step(StepRecord& record, int k) {
     copy(key);
   }
   line["infrastructure_failures"] = count_failures(record.groups);
+  if (metrics.count("unique_behaviours") > 0) copy("unique_behaviours");  // of programs only
   const auto& stats = record.stats;
   put("loss", stats.loss);
   put("grad_norm", stats.grad_norm);
