@@ -132,10 +132,12 @@ void run_options(Table& t) {
   const auto at = &RunConfig::run;
   t.text("run.dir", at, &S::dir, "Run directory: configuration, metrics, trajectories, checkpoints, logs.",
          Effect::machine);
-  t.text("run.resume", at, &S::resume,
-         "auto: continue from the newest whole checkpoint of run.dir, or start where there is none; never: refuse a "
-         "directory that holds a run; otherwise the folder of a checkpoint to continue from.",
-         Effect::machine);
+  t.text(
+      "run.resume", at, &S::resume,
+      "auto: continue from the newest whole checkpoint of run.dir, or start where there is none; never: refuse a "
+      "directory that holds a run; otherwise the folder to continue from: a checkpoint, or a run directory (its newest "
+      "whole checkpoint), also of another run.",
+      Effect::machine);
   t.integer<S, std::uint64_t>("run.seed", at, &S::seed, 0, kMax<std::uint64_t>, "", "Seed of every random choice.");
   t.integer<S, std::int64_t>("run.steps", at, &S::steps, 0, kMax<std::int64_t>, "steps", "Training steps of the run.");
   t.integer("run.threads", at, &S::threads, 0, 1024, "threads",
@@ -284,6 +286,9 @@ void other_options(Table& t) {
                                  "Steps between checkpoints; 0: only at the end.", Effect::machine);
   t.integer("store.keep", &RunConfig::store, &Store::keep, 1, 1000000, "checkpoints",
             "Newest checkpoints that are kept.", Effect::machine);
+  t.integer<Store, std::int64_t>(
+      "store.keep_every", &RunConfig::store, &Store::keep_every, 0, kMax<std::int64_t>, "steps",
+      "Checkpoints of steps that are a multiple of this are kept for ever; 0: none.", Effect::machine);
   t.flag("store.trajectories", &RunConfig::store, &Store::trajectories, "Write every completion to trajectories/.",
          Effect::machine);
 

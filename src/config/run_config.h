@@ -9,7 +9,7 @@ namespace setrl {
 
 struct RunSection {
   std::string dir = "runs/default";
-  std::string resume = "never";  // auto | never | PATH of a checkpoint
+  std::string resume = "never";  // auto | never | PATH of a checkpoint or run directory
   std::uint64_t seed = 43;
   std::int64_t steps = 60;
   int threads = 0;  // compute threads a rank, 0 = share of the host's cores
@@ -103,8 +103,9 @@ struct EvalSection {
 };
 
 struct StoreSection {
-  std::int64_t every = 10;  // steps between checkpoints, 0 = only at the end
-  int keep = 2;             // newest checkpoints kept
+  std::int64_t every = 10;      // steps between checkpoints, 0 = only at the end
+  int keep = 2;                 // newest checkpoints kept
+  std::int64_t keep_every = 0;  // besides, those of steps that are multiples of it; 0 = none
   bool trajectories = true;
 };
 

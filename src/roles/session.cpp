@@ -15,7 +15,7 @@ std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan pl
   auto groups = topology::make_groups(world, plan);
   std::unique_ptr<Session> session(new Session{config, world, std::move(plan), std::move(groups), open_policy(config),
                                                tasks::make_task(config), text::grammar_of(config),
-                                               config::config_hash(config)});
+                                               config::config_hash(config), std::make_unique<store::StoreThread>()});
   log::info("policy {}", session->policy.weights->describe());
   return session;
 }

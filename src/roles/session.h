@@ -7,6 +7,7 @@
 #include "comm/communicator.h"
 #include "config/run_config.h"
 #include "roles/policy.h"
+#include "store/store_thread.h"
 #include "tasks/task.h"
 #include "topology/groups.h"
 #include "topology/plan.h"
@@ -22,6 +23,7 @@ struct Session {
   std::unique_ptr<tasks::Task> task;
   text::Grammar grammar;
   std::string config_hash;
+  std::unique_ptr<store::StoreThread> store;  // owns this process's HDF5 calls; ends before what its works use
 
   const topology::RankPlan& role() const { return plan.ranks.at(static_cast<std::size_t>(world.rank())); }
   bool is_root() const { return world.rank() == 0; }

@@ -46,7 +46,8 @@ StepLine describe_step(StepRecord& record, int k) {
   put("verify_s", report.verify_s);
   put("learn_s", report.learn_s);
   put("sync_s", report.sync_s);
-  put("checkpoint_s", record.checkpoint_s);
+  put("trajectory_s", report.trajectory_s);
+  put("checkpoint_s", report.checkpoint_s);
   put("step_s", record.step_s);
   put("rollout_tokens_per_s", report.new_tokens / report.rollout_s);
   put("learn_tokens_per_s", static_cast<double>(stats.total_tokens) / report.learn_s);

@@ -40,7 +40,7 @@ TEST(CheckpointRanks, SavedByAnyNumberLoadedByAnyNumber) {
     const auto learners = world().split(writes ? 0 : -1, "learners");
     if (learners) {
       const SampleState state(learners->rank(), writers, static_cast<std::uint64_t>(writers));
-      save_checkpoint(run.path(), sample_info(writers), state.views(), 100, *learners);
+      save_checkpoint(run.path(), sample_info(writers), state.views(), {100}, *learners);
     }
     world().barrier();
     const std::string folder = find_newest_checkpoint(run.path());
@@ -61,7 +61,7 @@ TEST(CheckpointRanks, SavedByAnyNumberLoadedByAnyNumber) {
 TEST(CheckpointRanks, H5pyReadsThemLikeOneFile) {
   const SharedFolder run;
   const SampleState mine(world().rank(), world().size(), 10);
-  const std::string folder = save_checkpoint(run.path(), sample_info(10), mine.views(), 3, world());
+  const std::string folder = save_checkpoint(run.path(), sample_info(10), mine.views(), {3}, world());
   const std::string interpreter = python();
   if (interpreter.empty()) GTEST_SKIP() << kNoPython;
   if (world().rank() != 0) return;
@@ -84,7 +84,7 @@ TEST(CheckpointRanks, OneRankFailsAllSayTheSame) {
   const SharedFolder run;
   const int last = world().size() - 1;
   const SampleState good(world().rank(), world().size(), 5);
-  save_checkpoint(run.path(), sample_info(5), good.views(), 3, world());
+  save_checkpoint(run.path(), sample_info(5), good.views(), {3}, world());
 
   std::signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
@@ -95,7 +95,7 @@ TEST(CheckpointRanks, OneRankFailsAllSayTheSame) {
   }
   const SampleState next(world().rank(), world().size(), 10);
   const std::string error =
-      user_error_of([&] { save_checkpoint(run.path(), sample_info(10), next.views(), 3, world()); });
+      user_error_of([&] { save_checkpoint(run.path(), sample_info(10), next.views(), {3}, world()); });
   setrlimit(RLIMIT_FSIZE, &before);
   EXPECT_NE(error.find("learner rank " + std::to_string(last)), std::string::npos) << error;
   EXPECT_NE(error.find("File too large"), std::string::npos) << error;
@@ -106,7 +106,7 @@ TEST(CheckpointRanks, OneRankFailsAllSayTheSame) {
   EXPECT_FALSE(fs::exists(run.path() + "/checkpoints/step-000010.tmp"));
   world().barrier();
 
-  save_checkpoint(run.path(), sample_info(10), next.views(), 3, world());
+  save_checkpoint(run.path(), sample_info(10), next.views(), {3}, world());
   const SampleState loaded(world().rank(), world().size(), 0, false);
   load_checkpoint(find_newest_checkpoint(run.path()), loaded.views());
   EXPECT_TRUE(loaded.equals(next));
