@@ -17,6 +17,7 @@ int eval(const config::ParsedCommand& command, comm::Communicator& world);
 // One process.
 int ask(const config::ParsedCommand& command, comm::Communicator& world);
 int inspect(const RunConfig& config);
+int check(const RunConfig& config);
 int export_model(const RunConfig& config);
 int bench(const config::ParsedCommand& command, comm::Communicator& world);
 

@@ -29,6 +29,12 @@ const std::vector<Command>& commands() {
        {"inspect"},
        "inspect.path",
        {}},
+      {"check",
+       "verifies every checksum of a run directory, checkpoint or file; says what is still usable; exit 2 where not "
+       "clean",
+       {"check"},
+       "check.path",
+       {}},
       {"export",
        "run or checkpoint -> Hugging Face folder that transformers loads",
        {"run", "model", "export"},
@@ -36,10 +42,10 @@ const std::vector<Command>& commands() {
        {}},
       {"import", "GGUF file -> Hugging Face folder", {"run", "model", "export"}, "model.path", {}},
       {"bench",
-       "rollout or learn: one JSON line",
+       "rollout, learn or store: one JSON line",
        {"run", "model", "rollout", "learn", "bench"},
        "",
-       {"rollout", "learn"}},
+       {"rollout", "learn", "store"}},
   };
   return list;
 }

@@ -315,13 +315,26 @@ void other_options(Table& t) {
          Effect::request);
   t.integer<Inspect, std::int64_t>("inspect.step", &RunConfig::inspect, &Inspect::step, -1, kMax<std::int64_t>, "",
                                    "Step of a run directory; -1: the last.", Effect::request);
-  t.text("inspect.problem", &RunConfig::inspect, &Inspect::problem, "Show the texts of this problem.", Effect::request);
+  t.text("inspect.problem", &RunConfig::inspect, &Inspect::problem, "Only this problem; shows its texts.",
+         Effect::request);
   t.number("inspect.min_reward", &RunConfig::inspect, &Inspect::min_reward, -kAnyHigh, kAnyHigh, "",
            "Only completions with at least this reward.", Effect::request);
   t.number("inspect.max_reward", &RunConfig::inspect, &Inspect::max_reward, -kAnyHigh, kAnyHigh, "",
            "Only completions with at most this reward.", Effect::request);
+  t.integer("inspect.min_correct", &RunConfig::inspect, &Inspect::min_correct, 0, kMax<int>, "answers",
+            "Only completions with at least so many correct answers.", Effect::request);
+  t.integer("inspect.max_correct", &RunConfig::inspect, &Inspect::max_correct, 0, kMax<int>, "answers",
+            "Only completions with at most so many correct answers.", Effect::request);
+  t.choice("inspect.outcome", &RunConfig::inspect, &Inspect::outcome,
+           {"any", "graded", "bad_format", "infrastructure_failure"}, "Only completions of this outcome.",
+           Effect::request);
+  t.flag("inspect.texts", &RunConfig::inspect, &Inspect::texts,
+         "Show the texts of what is listed, with answers, confidences and verdicts.", Effect::request);
   t.integer("inspect.limit", &RunConfig::inspect, &Inspect::limit, 1, kMax<int>, "completions",
             "Most completions listed.", Effect::request);
+
+  t.text("check.path", &RunConfig::check, &CheckSection::path, "Run directory, checkpoint folder or file.",
+         Effect::request);
 
   t.text("ask.question", &RunConfig::ask, &AskSection::question, "The question.", Effect::request);
   t.integer("ask.samples", &RunConfig::ask, &AskSection::samples, 1, 4096, "completions", "Answer sets to sample.",
@@ -331,6 +344,9 @@ void other_options(Table& t) {
          "Folder to write; it must not exist, or be empty.", Effect::request);
   t.choice("export.dtype", &RunConfig::export_, &ExportSection::dtype, {"float32", "bfloat16", "float16"},
            "Dtype of the written weights.", Effect::request);
+  t.integer<ExportSection, std::int64_t>(
+      "export.shard_bytes", &RunConfig::export_, &ExportSection::shard_bytes, 1, kMax<std::int64_t>, "bytes",
+      "Largest weight file; more weights are split over several, with an index.", Effect::request);
 }
 
 std::vector<Option> make_table() {

@@ -131,7 +131,15 @@ struct InspectSection {
   std::string problem;
   double min_reward = -1e300;
   double max_reward = 1e300;
+  int min_correct = 0;
+  int max_correct = 1 << 30;
+  std::string outcome = "any";  // any | graded | bad_format | infrastructure_failure
+  bool texts = false;           // show texts instead of rows
   int limit = 20;
+};
+
+struct CheckSection {
+  std::string path;
 };
 
 struct AskSection {
@@ -141,8 +149,9 @@ struct AskSection {
 
 // Of export and import.
 struct ExportSection {
-  std::string output;             // folder to write
-  std::string dtype = "float32";  // float32 | bfloat16 | float16
+  std::string output;                     // folder to write
+  std::string dtype = "float32";          // float32 | bfloat16 | float16
+  std::int64_t shard_bytes = 5000000000;  // largest safetensors file
 };
 
 struct RunConfig {
@@ -158,6 +167,7 @@ struct RunConfig {
   TopologySection topology;
   BenchSection bench;
   InspectSection inspect;
+  CheckSection check;
   AskSection ask;
   ExportSection export_;  // section "export"
 };

@@ -133,7 +133,7 @@ learn::StepStats LearnerRole::update(std::int64_t step, StepReport& report) {
 }
 
 store::CheckpointInfo LearnerRole::describe(std::int64_t step, std::int64_t policy_version, const std::string& kind,
-                                            const std::string& evaluations) const {
+                                            const std::string& notes) const {
   store::CheckpointInfo info;
   info.step = step;
   info.policy_version = policy_version;
@@ -143,7 +143,7 @@ store::CheckpointInfo LearnerRole::describe(std::int64_t step, std::int64_t poli
   info.model_config = model::to_hf_config(session_.policy.weights->spec(), "float32");
   Json extra = {
       {"kind", kind}, {"chat_format", chat_format_name(session_.policy.format)}, {"config_hashes", config_hashes_}};
-  if (!evaluations.empty()) extra["evaluations"] = Json::parse(evaluations);
+  if (!notes.empty()) extra.update(Json::parse(notes));
   info.extra = extra.dump();
   info.files = policy_files(session_.policy);
   return info;
@@ -160,7 +160,7 @@ std::vector<std::string> LearnerRole::trajectories_of(std::int64_t step) const {
 }
 
 void LearnerRole::save(std::int64_t step, std::int64_t policy_version, const std::string& kind,
-                       const std::string& evaluations) {
+                       const std::string& notes) {
   const Stopwatch clock;
   const RunConfig& config = session_.config;
   if (!saver_) {
@@ -171,7 +171,7 @@ void LearnerRole::save(std::int64_t step, std::int64_t policy_version, const std
   }
   // A checkpoint without the trajectories of its steps could be continued, but not replayed.
   const bool generated = kind == "train" && step > first_step_;
-  saver_->save(describe(step, policy_version, kind, evaluations), learner_.state(),
+  saver_->save(describe(step, policy_version, kind, notes), learner_.state(),
                generated ? trajectories_of(step) : std::vector<std::string>());
   stall_s_ += clock.seconds();
 }

@@ -29,8 +29,8 @@ class LearnerRole {
   learn::StepStats update(std::int64_t step, StepReport& report);
 
   // Collective over learners. Begins a save that goes on behind the steps; see store::CheckpointSaver. `kind`: "train"
-  // or "sft"; goes into the checkpoint's description, as does `evaluations` (JSON, may be empty; the root's counts).
-  void save(std::int64_t step, std::int64_t policy_version, const std::string& kind, const std::string& evaluations);
+  // or "sft"; goes into the checkpoint's description, as do the `notes` of the root: a JSON object, or empty.
+  void save(std::int64_t step, std::int64_t policy_version, const std::string& kind, const std::string& notes);
   // Before the weights change: waits until a save has its copy of them. `update` does it by itself.
   void settle();
   // Throws what a save has failed with since.
@@ -48,7 +48,7 @@ class LearnerRole {
  private:
   TrainingBatch balanced(std::int64_t step);
   store::CheckpointInfo describe(std::int64_t step, std::int64_t policy_version, const std::string& kind,
-                                 const std::string& evaluations) const;
+                                 const std::string& notes) const;
   std::vector<std::string> trajectories_of(std::int64_t step) const;
 
   const Session& session_;

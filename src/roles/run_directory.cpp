@@ -223,4 +223,10 @@ std::optional<ResumePoint> open_run_directory(const Session& session, const std:
   return point;
 }
 
+std::string settle_metrics(store::MetricsFile& metrics) {
+  metrics.sync();
+  const auto print = metrics.fingerprint();
+  return nlohmann::json{{"metrics_bytes", print.bytes}, {"metrics_crc32c", print.crc32c}}.dump();
+}
+
 }  // namespace setrl::roles

@@ -8,6 +8,7 @@
 
 #include "roles/session.h"
 #include "store/checkpoint.h"
+#include "store/metrics_file.h"
 
 namespace setrl::roles {
 
@@ -29,5 +30,9 @@ struct ResumePoint {
 // the keys. What the run wrote after the checkpoint's step is removed. Collective over world.
 std::optional<ResumePoint> open_run_directory(const Session& session, const std::string& kind,
                                               const std::function<void(const ResumePoint&)>& load);
+
+// Before a save: makes metrics.jsonl permanent, and returns its size and checksum as a JSON object for the checkpoint,
+// by which `setrl check` knows whether lines were lost or changed.
+std::string settle_metrics(store::MetricsFile& metrics);
 
 }  // namespace setrl::roles

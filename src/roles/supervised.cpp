@@ -121,13 +121,11 @@ int run_supervised(const Session& session) {
     }
     stopped = stop_requested(session.world) && step < steps;
     if (!stopped && step < steps && session.config.store.every > 0 && step % session.config.store.every == 0) {
-      if (metrics) metrics->sync();
-      role.save(step, step, "sft", "");
+      role.save(step, step, "sft", metrics ? settle_metrics(*metrics) : "");
     }
   }
   if (stopped) role.abandon_save();
-  if (metrics) metrics->sync();
-  role.save(done, done, "sft", "");
+  role.save(done, done, "sft", metrics ? settle_metrics(*metrics) : "");
   role.finish_saves();
   if (session.is_root()) {
     progress->clear();

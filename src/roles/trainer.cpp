@@ -171,8 +171,12 @@ class Trainer {
   // The step's line of metrics.jsonl is on disk before its checkpoint is: a continuation appends to it. What the save
   // keeps this thread from is counted in the next step's line.
   void begin_save(std::int64_t step) {
-    if (metrics_) metrics_->sync();
-    if (learner_) learner_->save(step, version_, "train", session_.is_root() ? evaluations_.to_json() : "");
+    nlohmann::json notes;
+    if (session_.is_root()) {
+      notes = nlohmann::json::parse(settle_metrics(*metrics_));
+      notes["evaluations"] = nlohmann::json::parse(evaluations_.to_json());
+    }
+    if (learner_) learner_->save(step, version_, "train", notes.is_null() ? "" : notes.dump());
   }
 
   static EvaluationRecord evaluations_of(const store::CheckpointInfo& info) {

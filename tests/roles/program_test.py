@@ -11,7 +11,7 @@ import unittest
 
 SOURCE = os.environ["SETRL_SOURCE_DIR"]
 SETRL = os.path.join(os.environ["SETRL_BINARY_DIR"], "setrl")
-TIMINGS = {"rollout_s", "verify_s", "learn_s", "sync_s", "checkpoint_s", "step_s", "rollout_tokens_per_s", "learn_tokens_per_s",
+TIMINGS = {"rollout_s", "verify_s", "learn_s", "sync_s", "trajectory_s", "checkpoint_s", "step_s", "rollout_tokens_per_s", "learn_tokens_per_s",
            "peak_rss_bytes"}
 ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                    OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_btl_vader_single_copy_mechanism="none")

@@ -6,30 +6,14 @@
 
 #include "base/error.h"
 #include "store/outside_tools.h"
+#include "store/shared_folder.h"
 #include "store/store_samples.h"
-#include "support/mpi_world.h"
 
 namespace setrl::store {
 namespace {
 
+using testing::SharedFolder;
 using testing::world;
-
-// A folder that all ranks know.
-class SharedFolder {
- public:
-  SharedFolder() {
-    if (world().rank() == 0) folder_ = std::make_unique<TemporaryFolder>();
-    const std::string mine = folder_ ? folder_->path() : "";
-    const auto all = comm::all_gather_bytes(world(), {mine.begin(), mine.end()});
-    path_.assign(all[0].begin(), all[0].end());
-  }
-  ~SharedFolder() { world().barrier(); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::unique_ptr<TemporaryFolder> folder_;
-  std::string path_;
-};
 
 // Saved by every number of ranks up to the world's size, loaded under every number from 1 to 5: the slices' bounds fall
 // in other places each time.
