@@ -55,9 +55,10 @@ StepLine describe_step(StepRecord& record, int k) {
 
   StepLine result;
   result.json = line.dump();
-  result.progress =
-      fmt::format("reward {:.3f}  correct {:.2f}/{}  format {:.0f} %  {:.0f} tok/s", metrics.at("reward_mean"),
-                  metrics.at("correct_per_set"), k, 100 * metrics.at("format_rate"), report.new_tokens / record.step_s);
+  result.progress = fmt::format("reward {:.3f}  correct {:.2f}/{}  format {:.0f} %", metrics.at("reward_mean"),
+                                metrics.at("correct_per_set"), k, 100 * metrics.at("format_rate"));
+  // A replay generates nothing.
+  if (report.new_tokens > 0) result.progress += fmt::format("  {:.0f} tok/s", report.new_tokens / record.step_s);
   return result;
 }
 

@@ -38,6 +38,7 @@ class RunCheck {
   std::string path(const std::string& name) const { return (fs::path(home_) / name).string(); }
   void problem(std::string text) { report_.problems.push_back(std::move(text)); }
   void note(std::string text) { report_.notes.push_back(std::move(text)); }
+  std::int64_t newest_step() const { return whole_.empty() ? 0 : whole_.front().info.step; }
 
   void check_checkpoints();
   void check_folder_named(const std::string& name);
@@ -59,6 +60,7 @@ class RunCheck {
   CheckReport& report_;
   std::set<std::string> known_;  // hashes of configurations
   std::vector<Whole> whole_;     // newest first
+  std::vector<std::string> unfinished_;
   std::vector<std::int64_t> lines_;
 };
 
@@ -105,7 +107,7 @@ void RunCheck::check_folder_named(const std::string& name) {
   } else if (!step_of_folder(name)) {
     problem(folder + ": is no checkpoint");
   } else if (!fs::exists(fs::path(folder) / kManifestName)) {
-    note(folder + ": has no DONE, so it is not used: its save was interrupted, or DONE is lost");
+    unfinished_.push_back(folder);
   } else if (auto info = check_folder(folder, report_)) {
     json extra = json::parse(info->extra, nullptr, false);
     if (!extra.is_object()) extra = json::object();
@@ -117,6 +119,14 @@ void RunCheck::check_checkpoints() {
   for (const auto& name : sorted_names(path("checkpoints"))) check_folder_named(name);
   std::stable_sort(whole_.begin(), whole_.end(),
                    [](const Whole& a, const Whole& b) { return a.info.step > b.info.step; });
+  for (const auto& folder : unfinished_) {
+    // A later save would have cleared it away.
+    if (*step_of_folder(folder) < newest_step()) {
+      problem(folder + ": its DONE is missing");
+    } else {
+      note(folder + ": has no DONE, so it is not used: its save was interrupted");
+    }
+  }
   learn_hashes();
   for (const auto& checkpoint : whole_) {
     expect_hash(checkpoint.folder, checkpoint.info.config_hash);
@@ -145,18 +155,18 @@ void RunCheck::check_lines() {
   if (!lines_.empty()) report_.usable.push_back("metrics of steps " + ranges(lines_));
   if (whole_.empty()) return;
   // The newest checkpoint knows the file as it was then.
-  const auto& [folder, info, extra] = whole_.front();
-  const std::int64_t bytes = integer_of(extra, "metrics_bytes", 0);
+  const Whole& newest = whole_.front();
+  const std::int64_t bytes = integer_of(newest.extra, "metrics_bytes", 0);
   if (bytes <= 0) return;
   passes(report_, [&] {
     const Bytes content = read_whole_file(file);
     if (static_cast<std::int64_t>(content.size()) < bytes) {
-      throw_user_error("{}: lines up to step {} are missing: it had {} bytes when {} was saved", file, info.step, bytes,
-                       folder);
+      throw_user_error("{}: lines up to step {} are missing: it had {} bytes when {} was saved", file, newest.info.step,
+                       bytes, newest.folder);
     }
     const auto checksum = crc32c(content.data(), static_cast<std::size_t>(bytes));
-    if (static_cast<std::int64_t>(checksum) != integer_of(extra, "metrics_crc32c", -1)) {
-      throw_user_error("{}: was changed since {} was saved", file, folder);
+    if (static_cast<std::int64_t>(checksum) != integer_of(newest.extra, "metrics_crc32c", -1)) {
+      throw_user_error("{}: was changed since {} was saved", file, newest.folder);
     }
   });
 }
@@ -188,8 +198,13 @@ bool RunCheck::check_step(std::int64_t step) {
     return false;
   }
   if (count < expected) {
-    problem(fmt::format("{}: {} of {} groups of step {} are missing: a part of it is lost", path("trajectories"),
-                        expected - count, expected, step));
+    const std::string what = fmt::format("{}: {} of {} groups of step {} are missing", path("trajectories"),
+                                         expected - count, expected, step);
+    if (step <= newest_step()) {
+      problem(what + ": a part of it is lost");
+    } else {
+      note(what + "; a resume writes it again");
+    }
     return false;
   }
   return true;
@@ -199,13 +214,12 @@ void RunCheck::check_trajectories() {
   std::vector<std::int64_t> good, lost, missing;
   const auto found = trajectory_steps(home_);
   // What follows the newest checkpoint is written again by a resume.
-  const std::int64_t safe = whole_.empty() ? 0 : whole_.front().info.step;
   for (const auto step : found) {
     if (check_step(step)) good.push_back(step);
   }
   for (const auto step : lines_) {
     if (std::binary_search(found.begin(), found.end(), step)) continue;
-    (step <= safe ? lost : missing).push_back(step);
+    (step <= newest_step() ? lost : missing).push_back(step);
   }
   if (expectation_.trajectories) {
     if (!lost.empty()) problem(path("trajectories") + ": no file of step " + ranges(lost));

@@ -117,6 +117,13 @@ void CheckpointSaver::save(const CheckpointInfo& info, const std::vector<TensorV
   thread_.post_long([next, &thread = thread_] { next->run(thread); });
 }
 
+// Rank 0 removes the folder of a save that failed while others may still be leaving it; now none is in it.
+void CheckpointSaver::remove_rest() {
+  if (learners_.rank() != 0 || !current_) return;
+  std::error_code error;
+  fs::remove_all(CheckpointFolders(options_.run_dir, current_->step()).temporary, error);
+}
+
 void CheckpointSaver::wait_for_copy() {
   if (current_) current_->wait_for_copy();
 }
@@ -143,7 +150,10 @@ void CheckpointSaver::finish() {
     const SaveResult mine = current_ ? current_->result() : SaveResult{};
     double state[2] = {busy ? 1.0 : 0.0, mine.error.empty() ? 0.0 : 1.0};
     learners_.all_reduce(state, 2, comm::Reduction::max);
-    if (state[0] == 0) break;
+    if (state[0] == 0) {
+      if (state[1] != 0) remove_rest();
+      break;
+    }
     if (state[1] != 0 && busy) current_->leave();
     span = std::min<std::chrono::microseconds>(span * 3 / 2, std::chrono::milliseconds(50));
   }

@@ -49,6 +49,7 @@ class CheckpointSaver {
 
  private:
   void wait_for_earlier();
+  void remove_rest();
 
   SaverOptions options_;
   comm::Communicator& learners_;

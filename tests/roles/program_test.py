@@ -54,7 +54,7 @@ class Program(unittest.TestCase):
             return [{k: v for k, v in json.loads(line).items() if k not in TIMINGS} for line in lines]
 
     def weights(self, name):
-        out = self.path(name + "-export")
+        out = tempfile.mkdtemp(dir=self.folder)
         self.call("export", self.path(name), f"--output={out}")
         with open(os.path.join(out, "model.safetensors"), "rb") as file:
             return file.read()

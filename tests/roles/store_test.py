@@ -55,9 +55,9 @@ class Continue(StoreProgram):
         out = self.train("branch", "--run.steps=3", f"--run.resume={self.path('whole')}", code=2)
         self.assertIn("holds a run already", out)
         # Back to an earlier step of the same run: what followed is written again.
+        whole = self.metrics("whole")
         self.train("whole", "--run.steps=3", f"--run.resume={self.path('whole/checkpoints/step-000002')}")
-        self.assertEqual(len(self.metrics("whole")), 3)
-        self.assertEqual(self.weights("whole"), self.weights("copy"))
+        self.assertEqual(self.metrics("whole"), whole)
         self.check("whole")
 
     def test_another_model_or_kind_is_refused(self):
