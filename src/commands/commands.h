@@ -18,9 +18,9 @@ int eval(const config::ParsedCommand& command, comm::Communicator& world);
 int ask(const config::ParsedCommand& command, comm::Communicator& world);
 int inspect(const RunConfig& config);
 int report(const RunConfig& config);
+int check(const RunConfig& config);
 int export_model(const RunConfig& config);
 int bench(const config::ParsedCommand& command, comm::Communicator& world);
-int bench_verify(const RunConfig& config);  // the part of bench that measures the verifier
 
 // Of bench: decodes, parses and grades completions made from the task's gold sets, through the roles' own code. With
 // several ranks the first verifies what the others send. "completions_per_s_per_core" is by the verifier's own time,

@@ -132,10 +132,12 @@ void run_options(Table& t) {
   const auto at = &RunConfig::run;
   t.text("run.dir", at, &S::dir, "Run directory: configuration, metrics, trajectories, checkpoints, logs.",
          Effect::machine);
-  t.text("run.resume", at, &S::resume,
-         "auto: continue from the newest whole checkpoint of run.dir, or start where there is none; never: refuse a "
-         "directory that holds a run; otherwise the folder of a checkpoint to continue from.",
-         Effect::machine);
+  t.text(
+      "run.resume", at, &S::resume,
+      "auto: continue from the newest whole checkpoint of run.dir, or start where there is none; never: refuse a "
+      "directory that holds a run; otherwise the folder to continue from: a checkpoint, or a run directory (its newest "
+      "whole checkpoint), also of another run.",
+      Effect::machine);
   t.integer<S, std::uint64_t>("run.seed", at, &S::seed, 0, kMax<std::uint64_t>, "", "Seed of every random choice.");
   t.integer<S, std::int64_t>("run.steps", at, &S::steps, 0, kMax<std::int64_t>, "steps", "Training steps of the run.");
   t.integer("run.threads", at, &S::threads, 0, 1024, "threads",
@@ -338,6 +340,9 @@ void other_options(Table& t) {
                                  "Steps between checkpoints; 0: only at the end.", Effect::machine);
   t.integer("store.keep", &RunConfig::store, &Store::keep, 1, 1000000, "checkpoints",
             "Newest checkpoints that are kept.", Effect::machine);
+  t.integer<Store, std::int64_t>(
+      "store.keep_every", &RunConfig::store, &Store::keep_every, 0, kMax<std::int64_t>, "steps",
+      "Checkpoints of steps that are a multiple of this are kept for ever; 0: none.", Effect::machine);
   t.flag("store.trajectories", &RunConfig::store, &Store::trajectories, "Write every completion to trajectories/.",
          Effect::machine);
 
@@ -364,15 +369,27 @@ void other_options(Table& t) {
          Effect::request);
   t.integer<Inspect, std::int64_t>("inspect.step", &RunConfig::inspect, &Inspect::step, -1, kMax<std::int64_t>, "",
                                    "Step of a run directory; -1: the last.", Effect::request);
-  t.text("inspect.problem", &RunConfig::inspect, &Inspect::problem, "Show the texts of this problem.", Effect::request);
+  t.text("inspect.problem", &RunConfig::inspect, &Inspect::problem, "Only this problem; shows its texts.",
+         Effect::request);
   t.number("inspect.min_reward", &RunConfig::inspect, &Inspect::min_reward, -kAnyHigh, kAnyHigh, "",
            "Only completions with at least this reward.", Effect::request);
   t.number("inspect.max_reward", &RunConfig::inspect, &Inspect::max_reward, -kAnyHigh, kAnyHigh, "",
            "Only completions with at most this reward.", Effect::request);
+  t.integer("inspect.min_correct", &RunConfig::inspect, &Inspect::min_correct, 0, kMax<int>, "answers",
+            "Only completions with at least so many correct answers.", Effect::request);
+  t.integer("inspect.max_correct", &RunConfig::inspect, &Inspect::max_correct, 0, kMax<int>, "answers",
+            "Only completions with at most so many correct answers.", Effect::request);
+  t.choice("inspect.outcome", &RunConfig::inspect, &Inspect::outcome,
+           {"any", "graded", "bad_format", "infrastructure_failure"}, "Only completions of this outcome.",
+           Effect::request);
+  t.flag("inspect.texts", &RunConfig::inspect, &Inspect::texts,
+         "Show the texts of what is listed, with answers, confidences and verdicts.", Effect::request);
   t.integer("inspect.limit", &RunConfig::inspect, &Inspect::limit, 1, kMax<int>, "completions",
             "Most completions listed.", Effect::request);
 
   t.text("report.path", &RunConfig::report, &ReportSection::path, "Run directory; report.html is written into it.",
+         Effect::request);
+  t.text("check.path", &RunConfig::check, &CheckSection::path, "Run directory, checkpoint folder or file.",
          Effect::request);
 
   t.text("ask.question", &RunConfig::ask, &AskSection::question, "The question.", Effect::request);
@@ -383,6 +400,9 @@ void other_options(Table& t) {
          "Folder to write; it must not exist, or be empty.", Effect::request);
   t.choice("export.dtype", &RunConfig::export_, &ExportSection::dtype, {"float32", "bfloat16", "float16"},
            "Dtype of the written weights.", Effect::request);
+  t.integer<ExportSection, std::int64_t>(
+      "export.shard_bytes", &RunConfig::export_, &ExportSection::shard_bytes, 1, kMax<std::int64_t>, "bytes",
+      "Largest weight file; more weights are split over several, with an index.", Effect::request);
 }
 
 std::vector<Option> make_table() {

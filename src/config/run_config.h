@@ -9,7 +9,7 @@ namespace setrl {
 
 struct RunSection {
   std::string dir = "runs/default";
-  std::string resume = "never";  // auto | never | PATH of a checkpoint
+  std::string resume = "never";  // auto | never | PATH of a checkpoint or run directory
   std::uint64_t seed = 43;
   std::int64_t steps = 60;
   int threads = 0;  // compute threads a rank, 0 = share of the host's cores
@@ -129,8 +129,9 @@ struct EvalSection {
 };
 
 struct StoreSection {
-  std::int64_t every = 10;  // steps between checkpoints, 0 = only at the end
-  int keep = 2;             // newest checkpoints kept
+  std::int64_t every = 10;      // steps between checkpoints, 0 = only at the end
+  int keep = 2;                 // newest checkpoints kept
+  std::int64_t keep_every = 0;  // besides, those of steps that are multiples of it; 0 = none
   bool trajectories = true;
 };
 
@@ -156,11 +157,19 @@ struct InspectSection {
   std::string problem;
   double min_reward = -1e300;
   double max_reward = 1e300;
+  int min_correct = 0;
+  int max_correct = 1 << 30;
+  std::string outcome = "any";  // any | graded | bad_format | infrastructure_failure
+  bool texts = false;           // show texts instead of rows
   int limit = 20;
 };
 
 struct ReportSection {
   std::string path;  // run directory
+};
+
+struct CheckSection {
+  std::string path;
 };
 
 struct AskSection {
@@ -170,8 +179,9 @@ struct AskSection {
 
 // Of export and import.
 struct ExportSection {
-  std::string output;             // folder to write
-  std::string dtype = "float32";  // float32 | bfloat16 | float16
+  std::string output;                     // folder to write
+  std::string dtype = "float32";          // float32 | bfloat16 | float16
+  std::int64_t shard_bytes = 5000000000;  // largest safetensors file
 };
 
 struct RunConfig {
@@ -189,6 +199,7 @@ struct RunConfig {
   BenchSection bench;
   InspectSection inspect;
   ReportSection report;
+  CheckSection check;
   AskSection ask;
   ExportSection export_;  // section "export"
 };
