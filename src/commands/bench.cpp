@@ -32,8 +32,16 @@ int bench_rollout(const RunConfig& config) {
   rollout::Engine engine(spec, dtype, options.batch);
   roles::load_engine(*policy.weights, engine);
   const auto result = rollout::bench_rollout(engine, spec, dtype, options);
+  const bool bfloat16 = dtype == at::kBFloat16;
+  nlohmann::ordered_json stages;
+  for (std::size_t i = 0; i < rollout::kStages; ++i)
+    stages[rollout::kStageNames[i]] = rounded(result.decode_stages[i], 1000);
   const nlohmann::ordered_json line = {{"bench", "rollout"},
-                                       {"dtype", c10::toString(dtype)},
+                                       {"peer", "setrl"},
+                                       {"cpu", cpu_name()},
+                                       {"kernels", rollout::kernels_of(rollout::best_isa(bfloat16), bfloat16).name},
+                                       {"threads", at::get_num_threads()},
+                                       {"dtype", bfloat16 ? "bfloat16" : "float32"},
                                        {"batch", options.batch},
                                        {"prompt", options.prompt},
                                        {"new", options.new_tokens},
@@ -41,8 +49,10 @@ int bench_rollout(const RunConfig& config) {
                                        {"seconds", rounded(result.seconds, 100)},
                                        {"tokens_per_s", rounded(result.tokens_per_s, 10)},
                                        {"decode_tokens_per_s", rounded(result.decode_tokens_per_s, 10)},
+                                       {"prefill_tokens_per_s", rounded(result.prefill_tokens_per_s, 10)},
                                        {"limit_tokens_per_s", rounded(result.limit_tokens_per_s, 10)},
                                        {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
+                                       {"decode_stage_s", stages},
                                        {"peak_rss_bytes", peak_rss_bytes()}};
   fmt::print("{}\n", line.dump());
   return kExitDone;
