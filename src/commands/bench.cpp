@@ -9,6 +9,8 @@
 #include "roles/policy.h"
 #include "roles/rollout_role.h"
 #include "rollout/bench.h"
+#include "rollout/from_config.h"
+#include "rollout/kv_cache.h"
 
 namespace setrl::commands {
 
@@ -29,7 +31,9 @@ int bench_rollout(const RunConfig& config) {
   options.new_tokens = config.bench.new_tokens;
   options.group = config.bench.group;
   options.seed = config.run.seed;
-  rollout::Engine engine(spec, dtype, options.batch);
+  auto engine_options = rollout::engine_options(config);
+  engine_options.max_batch = options.batch;
+  rollout::Engine engine(spec, dtype, engine_options);
   roles::load_engine(*policy.weights, engine);
   const auto result = rollout::bench_rollout(engine, spec, dtype, options);
   const bool bfloat16 = dtype == at::kBFloat16;
@@ -53,6 +57,9 @@ int bench_rollout(const RunConfig& config) {
                                        {"limit_tokens_per_s", rounded(result.limit_tokens_per_s, 10)},
                                        {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
                                        {"decode_stage_s", stages},
+                                       {"kv_bytes_per_token", rollout::kv_bytes_per_token(spec, bfloat16)},
+                                       {"kv_cache_bytes", engine_options.kv_cache_bytes},
+                                       {"preemptions", engine.stats().preemptions},
                                        {"peak_rss_bytes", peak_rss_bytes()}};
   fmt::print("{}\n", line.dump());
   return kExitDone;
