@@ -268,6 +268,22 @@ void rollout_options(Table& t) {
             Effect::machine);
   t.integer("rollout.replacement_rounds", at, &S::replacement_rounds, 0, 100, "rounds",
             "Extra rounds of a step that replace groups whose rewards are all equal (dynamic sampling).");
+  t.integer<S, std::int64_t>("rollout.kv_cache_bytes", at, &S::kv_cache_bytes, 0, kMax<std::int64_t>, "bytes",
+                             "Most memory of keys and values on a rollout rank; 0: half of what is free at the start. "
+                             "Where it runs out the youngest completions wait and are computed again; no text changes.",
+                             Effect::machine);
+  t.choice("rollout.kv_on_update", at, &S::kv_on_update, {"recompute", "keep"},
+           "Keys and values of completions in flight when new weights come.");
+  t.flag("rollout.pin", at, &S::pin,
+         "Bind each compute thread of the engine to a core, ranks of one host to different ones. For hosts where "
+         "nothing else runs and launchers that do not bind.",
+         Effect::machine);
+  t.text("rollout.stop_text", at, &S::stop_text, "Text that ends a completion where it is written; it is kept.");
+  t.flag("rollout.stop_after_answers", at, &S::stop_after_answers,
+         "End a completion with the closing tag of its last answer (or confidence), without an end-of-turn token.");
+  t.integer("rollout.think_budget", at, &S::think_budget, 0, 1 << 20, "tokens",
+            "Close a think block by force that is still open after so many tokens; forced tokens are no loss targets. "
+            "0: off.");
 }
 
 void learn_options(Table& t) {

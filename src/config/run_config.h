@@ -83,8 +83,14 @@ struct RolloutSection {
   int top_k = 0;  // 0 = off
   double top_p = 1.0;
   double min_p = 0.0;
-  int max_batch = 64;          // sequences decoded together
-  int replacement_rounds = 0;  // extra rounds that replace groups without signal (dynamic sampling)
+  int max_batch = 64;                      // sequences decoded together
+  int replacement_rounds = 0;              // extra rounds that replace groups without signal (dynamic sampling)
+  std::int64_t kv_cache_bytes = 0;         // most memory of keys and values a rank, 0 = half of what is free
+  std::string kv_on_update = "recompute";  // recompute | keep: of completions in flight when new weights come
+  bool pin = false;                        // bind compute threads to cores
+  std::string stop_text;                   // ends a completion where it is written
+  bool stop_after_answers = false;         // end a completion with its last answer
+  int think_budget = 0;                    // tokens after which an open think block is closed, 0 = off
 };
 
 struct LearnSection {
