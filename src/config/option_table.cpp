@@ -421,6 +421,67 @@ void other_options(Table& t) {
       "Largest weight file; more weights are split over several, with an index.", Effect::request);
 }
 
+void plan_options(Table& t) {
+  using S = PlanSection;
+  const auto at = &RunConfig::plan;
+  const auto request = Effect::request;
+  t.text(
+      "plan.machine", at, &S::machine,
+      "Description of the machine: a file with a [machine] section (configs/machines/*.cfg). Read before every other "
+      "setting.",
+      request);
+  t.text("plan.model", at, &S::model,
+         "Shape of the model: auto: that of model.path; or smollm2-135m, llama3-8b, qwen3-8b, llama3-70b, qwen2.5-72b. "
+         "No weights are needed.",
+         request);
+  t.integer("plan.ranks", at, &S::ranks, 0, 1 << 20, "ranks",
+            "Ranks of the job; 0: topology.* added up where all three are given, else every rank of plan.nodes.",
+            request);
+  t.integer(
+      "plan.nodes", at, &S::nodes, 0, 1 << 20, "nodes",
+      "Nodes of the job; 0: as many as the ranks fill. Given without ranks and topology.*, the best split is chosen.",
+      request);
+  t.integer("plan.ranks_per_node", at, &S::ranks_per_node, 0, 1 << 16, "ranks", "Ranks of a node; 0: one a device.",
+            request);
+  t.number("plan.prompt_tokens", at, &S::prompt_tokens, 0, 1e9, "tokens",
+           "Mean length of a prompt; 0: the longest (task.max_prompt_tokens).", request);
+  t.number("plan.new_tokens", at, &S::new_tokens, 0, 1e9, "tokens",
+           "Mean length of a completion; 0: the longest (rollout.max_new_tokens).", request);
+  t.integer("plan.tensor_parallel", at, &S::tensor_parallel, 1, 1024, "ranks",
+            "Rollout ranks that share one copy of the model, in the forecast.", request);
+  t.flag("plan.json", at, &S::json, "Print one JSON object instead of the table.", request);
+  t.flag("plan.check", at, &S::check, "End with code 2 where something does not fit, saying what to change.", request);
+}
+
+void machine_options(Table& t) {
+  using S = MachineSection;
+  const auto at = &RunConfig::machine;
+  const auto number = [&](const char* key, double S::*member, double low, const char* unit, const char* help) {
+    t.number(std::string("machine.") + key, at, member, low, kAnyHigh, unit, help, Effect::request);
+  };
+  t.text("machine.name", at, &S::name, "Name in reports.", Effect::request);
+  t.choice("machine.device", at, &S::device, {"cpu", "gpu"}, "What computes.", Effect::request);
+  t.integer("machine.devices_per_node", at, &S::devices_per_node, 1, 1024, "devices",
+            "GPUs of a node; for CPUs the parts (sockets, NUMA domains) whose figures follow.", Effect::request);
+  t.integer("machine.cores_per_node", at, &S::cores_per_node, 1, 1 << 16, "cores", "Cores of a node.", Effect::request);
+  number("memory_gb", &S::memory_gb, 1e-3, "GB", "Memory of a node.");
+  number("device_memory_gb", &S::device_memory_gb, 1e-3, "GB", "Memory of a GPU.");
+  number("tflops_bfloat16", &S::tflops_bfloat16, 1e-6, "TFLOP/s", "Matrix products of one device in bfloat16, dense.");
+  number("tflops_float32", &S::tflops_float32, 1e-6, "TFLOP/s", "The same in float32.");
+  number("memory_gb_s", &S::memory_gb_s, 1e-3, "GB/s", "One device reading its memory.");
+  number("link_gb_s", &S::link_gb_s, 1e-3, "GB/s", "One device to others of its node, one direction.");
+  number("network_gb_s", &S::network_gb_s, 1e-3, "GB/s", "One node to others, one direction.");
+  number("latency_us", &S::latency_us, 0, "microseconds", "A small message between nodes.");
+  number("link_latency_us", &S::link_latency_us, 0, "microseconds", "A small message within a node.");
+  number("disk_gb_s", &S::disk_gb_s, 1e-6, "GB/s", "One node writing to the shared file system.");
+  number("disk_total_gb_s", &S::disk_total_gb_s, 1e-6, "GB/s", "All nodes writing to it together.");
+  number("learn_efficiency", &S::learn_efficiency, 1e-6, "of the peak", "Reached by forward and backward.");
+  number("prefill_efficiency", &S::prefill_efficiency, 1e-6, "of the peak", "Reached by prompts.");
+  number("decode_efficiency", &S::decode_efficiency, 1e-6, "of the peak",
+         "Reached by the arithmetic of decoding, beside reading the weights.");
+  number("process_gb", &S::process_gb, 0, "GB", "A process before it holds a model.");
+}
+
 std::vector<Option> make_table() {
   Table table;
   run_options(table);
@@ -431,6 +492,8 @@ std::vector<Option> make_table() {
   rollout_options(table);
   learn_options(table);
   other_options(table);
+  plan_options(table);
+  machine_options(table);
   return table.take();
 }
 

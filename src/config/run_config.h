@@ -190,6 +190,43 @@ struct ExportSection {
   std::int64_t shard_bytes = 5000000000;  // largest safetensors file
 };
 
+// What `setrl plan` is asked.
+struct PlanSection {
+  std::string machine;         // file with a [machine] section, read before every other setting
+  std::string model = "auto";  // auto: of model.path; otherwise a built-in shape
+  int ranks = 0;               // 0 = the counts of topology.* added up, else all ranks of `nodes`
+  int nodes = 0;               // 0 = as many as the ranks fill
+  int ranks_per_node = 0;      // 0 = one a device
+  double prompt_tokens = 0;    // mean; 0 = task.max_prompt_tokens
+  double new_tokens = 0;       // mean; 0 = rollout.max_new_tokens
+  int tensor_parallel = 1;     // ranks that share one rollout model
+  bool json = false;
+  bool check = false;
+};
+
+// One node of a machine, as its data sheet or a benchmark says. A device is a GPU, or the cores of a CPU that one rank
+// uses. GB are 10^9 bytes.
+struct MachineSection {
+  std::string name = "unnamed";
+  std::string device = "cpu";  // cpu | gpu
+  int devices_per_node = 1;
+  int cores_per_node = 2;
+  double memory_gb = 16;                             // of the node
+  double device_memory_gb = 16;                      // of one GPU
+  double tflops_bfloat16 = 1, tflops_float32 = 0.2;  // dense matrix products, one device
+  double memory_gb_s = 25;                           // one device reading its memory
+  double link_gb_s = 5;                              // one device to others of its node, one direction
+  double network_gb_s = 10;                          // one node to others, one direction
+  double latency_us = 20;                            // of a small message between nodes
+  double link_latency_us = 2;                        // the same within a node
+  double disk_gb_s = 1;                              // one node writing to the shared file system
+  double disk_total_gb_s = 1;                        // all nodes together
+  double learn_efficiency = 0.3;                     // reached part of the peak: forward and backward
+  double prefill_efficiency = 0.3;                   // the same: prompts
+  double decode_efficiency = 0.3;  // the same: arithmetic of one decode step beside reading the weights
+  double process_gb = 0.3;         // a process before it holds a model: program, libraries, buffers of MPI
+};
+
 struct RunConfig {
   RunSection run;
   ModelSection model;
@@ -208,6 +245,8 @@ struct RunConfig {
   CheckSection check;
   AskSection ask;
   ExportSection export_;  // section "export"
+  PlanSection plan;
+  MachineSection machine;
 };
 
 }  // namespace setrl
