@@ -28,6 +28,7 @@ int dispatch(const setrl::config::ParsedCommand& parsed, setrl::comm::Communicat
   if (name == "bench") return commands::bench(parsed, world);
   if (world.size() > 1) setrl::throw_user_error("setrl {} runs in one process: start it without mpirun", name);
   if (name == "ask") return commands::ask(parsed, world);
+  if (name == "check") return commands::check(parsed.config);
   if (name == "plan") return commands::plan(parsed.config);
   if (name == "inspect") return commands::inspect(parsed.config);
   if (name == "report") return commands::report(parsed.config);

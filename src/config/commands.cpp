@@ -35,6 +35,12 @@ const std::vector<Command>& commands() {
        "inspect.path",
        {}},
       {"report", "run directory -> report.html in it: curves, calibration, examples", {"report"}, "report.path", {}},
+      {"check",
+       "verifies every checksum of a run directory, checkpoint or file; says what is still usable; exit 2 where not "
+       "clean",
+       {"check"},
+       "check.path",
+       {}},
       {"export",
        "run or checkpoint -> Hugging Face folder that transformers loads",
        {"run", "model", "export"},
@@ -42,10 +48,10 @@ const std::vector<Command>& commands() {
        {}},
       {"import", "GGUF file -> Hugging Face folder", {"run", "model", "export"}, "model.path", {}},
       {"bench",
-       "rollout, learn or verify: one JSON line",
+       "rollout, learn, verify or store: one JSON line",
        {"run", "model", "task", "reward", "verify", "rollout", "learn", "bench"},
        "",
-       {"rollout", "learn", "verify"}},
+       {"rollout", "learn", "verify", "store"}},
   };
   return list;
 }

@@ -9,7 +9,7 @@ namespace setrl {
 
 struct RunSection {
   std::string dir = "runs/default";
-  std::string resume = "never";  // auto | never | PATH of a checkpoint
+  std::string resume = "never";  // auto | never | PATH of a checkpoint or run directory
   std::uint64_t seed = 43;
   std::int64_t steps = 60;
   int threads = 0;  // compute threads a rank, 0 = share of the host's cores
@@ -29,7 +29,7 @@ struct ModelSection {
 
 struct TaskSection {
   std::string name = "demo";  // ddxplus | hotpotqa | mbpp | demo | jsonl
-  std::string path;           // folder of the task's files
+  std::string path;           // folder (or file) of the task's data
   int k = 3;                  // answers a completion
   int prompts_per_step = 8;
   double min_probability = 0;  // DDXPlus: golds below this probability are dropped
@@ -55,13 +55,25 @@ struct RewardSection {
   double length_soft = 0.8;             // fraction of rollout.max_new_tokens where the overlong penalty starts
 };
 
+// How answers are judged by something else than a comparison.
 struct VerifySection {
   // External verifier of task jsonl: a command for /bin/sh. docs/own_tasks.md explains it.
   std::string external;
   double external_deadline_s = 30;
   int external_processes = 1;
   int max_failures = 20;  // infrastructure failures in a row that end the run
-  int retries = 2;        // of a request that met an infrastructure failure
+
+  // How programs that the policy writes are run (mbpp). docs/sandbox.md explains every part.
+  std::string sandbox = "bubblewrap";  // bubblewrap | command | unsafe-none
+  std::string command;            // of sandbox = command: what goes before "python3 ...", such as an Apptainer call
+  std::string python = "auto";    // interpreter inside the sandbox; auto: /usr/bin/python3, else python3 on PATH
+  int workers = 0;                // programs run at a time, 0 = cores of this process
+  int cpu_s = 3;                  // CPU time of one program with its tests
+  double wall_s = 10;             // and its time on the clock, waiting for a core left out
+  std::int64_t memory_mb = 512;   // address space of one program
+  std::int64_t output_kb = 1024;  // results of one program
+
+  int retries = 2;  // of a request or program that met an infrastructure failure
 };
 
 struct RolloutSection {
@@ -71,8 +83,14 @@ struct RolloutSection {
   int top_k = 0;  // 0 = off
   double top_p = 1.0;
   double min_p = 0.0;
-  int max_batch = 64;          // sequences decoded together
-  int replacement_rounds = 0;  // extra rounds that replace groups without signal (dynamic sampling)
+  int max_batch = 64;                      // sequences decoded together
+  int replacement_rounds = 0;              // extra rounds that replace groups without signal (dynamic sampling)
+  std::int64_t kv_cache_bytes = 0;         // most memory of keys and values a rank, 0 = half of what is free
+  std::string kv_on_update = "recompute";  // recompute | keep: of completions in flight when new weights come
+  bool pin = false;                        // bind compute threads to cores
+  std::string stop_text;                   // ends a completion where it is written
+  bool stop_after_answers = false;         // end a completion with its last answer
+  int think_budget = 0;                    // tokens after which an open think block is closed, 0 = off
 };
 
 struct LearnSection {
@@ -117,8 +135,9 @@ struct EvalSection {
 };
 
 struct StoreSection {
-  std::int64_t every = 10;  // steps between checkpoints, 0 = only at the end
-  int keep = 2;             // newest checkpoints kept
+  std::int64_t every = 10;      // steps between checkpoints, 0 = only at the end
+  int keep = 2;                 // newest checkpoints kept
+  std::int64_t keep_every = 0;  // besides, those of steps that are multiples of it; 0 = none
   bool trajectories = true;
 };
 
@@ -144,11 +163,19 @@ struct InspectSection {
   std::string problem;
   double min_reward = -1e300;
   double max_reward = 1e300;
+  int min_correct = 0;
+  int max_correct = 1 << 30;
+  std::string outcome = "any";  // any | graded | bad_format | infrastructure_failure
+  bool texts = false;           // show texts instead of rows
   int limit = 20;
 };
 
 struct ReportSection {
   std::string path;  // run directory
+};
+
+struct CheckSection {
+  std::string path;
 };
 
 struct AskSection {
@@ -158,8 +185,9 @@ struct AskSection {
 
 // Of export and import.
 struct ExportSection {
-  std::string output;             // folder to write
-  std::string dtype = "float32";  // float32 | bfloat16 | float16
+  std::string output;                     // folder to write
+  std::string dtype = "float32";          // float32 | bfloat16 | float16
+  std::int64_t shard_bytes = 5000000000;  // largest safetensors file
 };
 
 // What `setrl plan` is asked.
@@ -214,6 +242,7 @@ struct RunConfig {
   BenchSection bench;
   InspectSection inspect;
   ReportSection report;
+  CheckSection check;
   AskSection ask;
   ExportSection export_;  // section "export"
   PlanSection plan;
