@@ -123,7 +123,8 @@ end=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e | head -n 1)" +%s 2> /dev/nu
 timer=''
 if [[ $command == train ]] && ((end > 0)); then
   left=$((end - $(date +%s)))
-  ((lead > left / 2)) && lead=$((left / 2))
+  # However long the lead, the ranks get a fifth of the time.
+  ((lead > left * 4 / 5)) && lead=$((left * 4 / 5))
   say "the ranks will be told $lead s before the time limit, in $((left - lead)) s"
   # An inner shell ends with its sleep: a killed timer leaves nothing behind.
   (
