@@ -42,6 +42,7 @@ void RolloutRole::load_weights() {
 void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
   const Stopwatch clock;
   const RunConfig& config = session_.config;
+  const tasks::Task& task = order.evaluation ? session_.evaluation_task() : *session_.task;
   std::vector<rollout::GenerationRequest> requests;
   std::vector<Group> groups;
   for (const auto& item : order.items) {
@@ -50,7 +51,7 @@ void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
     group.step = order.step;
     group.index = item.index;
     group.policy_version = engine_.version();
-    group.problem = session_.task->problem(order.split, item.problem);
+    group.problem = task.problem(order.split, item.problem);
     group.prompt = session_.policy.prompt(group.problem, config.task.max_prompt_tokens);
     rollout::GenerationRequest request;
     request.tag = static_cast<std::int64_t>(groups.size());
