@@ -44,11 +44,13 @@ class Learner {
   // Log-probabilities of every sequence's tokens under the current weights at `temperature`; no gradient.
   std::vector<std::vector<std::vector<float>>> logprobs(const TrainingBatch& batch, double temperature);
 
-  // Gathers unit after unit in the compute dtype and shows each parameter whole, on every rank, in table order.
+  // Gathers unit after unit in the compute dtype and shows each parameter whole, on every rank, in table order;
+  // adapters (learn.lora_rank) are merged in.
   void for_each_parameter(const std::function<void(const model::ParameterSpec&, const at::Tensor&)>& visit);
 
   // This rank's slices of "parameters/NAME", "moment1/NAME", "moment2/NAME" (float32, writable) for the store, and the
-  // number of optimizer steps done (bias correction).
+  // number of optimizer steps done (bias correction). With learn.lora_rank: of the adapters (model/low_rank.h), which
+  // are all that changes.
   std::vector<TensorView> state();
   std::int64_t optimizer_steps() const;
   void set_optimizer_steps(std::int64_t steps);

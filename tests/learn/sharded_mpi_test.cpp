@@ -81,6 +81,15 @@ TEST(Sharded, EqualsOneRankWithUnequalMicroBatches) {
   compare(config, "llama", 1);  // the other ranks have nothing to do but to take part
 }
 
+TEST(Sharded, EqualsOneRankWithAdapters) {
+  RunConfig config = smooth_config();
+  config.learn.lora_rank = 3;
+  config.learn.lora_targets = "q_proj,o_proj,up_proj";
+  config.learn.kl_coefficient = 0.1;
+  config.learn.updates_per_batch = 2;
+  compare(config, "qwen2", 5);
+}
+
 TEST(Sharded, EqualsOneRankWithEveryOption) {
   RunConfig config = smooth_config();
   config.learn.updates_per_batch = 2;
@@ -90,6 +99,30 @@ TEST(Sharded, EqualsOneRankWithEveryOption) {
   config.learn.loss = "sequence_mean";
   config.learn.weight_decay = 0.1;
   compare(config, "qwen3", 5);
+}
+
+// What is kept, computed again or gathered again changes no bit.
+TEST(Sharded, MemoryOptionsChangeNoBit) {
+  const TinyWeights weights(tiny_spec("qwen3"));
+  std::vector<std::map<std::string, at::Tensor>> results;
+  for (const bool reshard : {true, false}) {
+    for (const char* checkpointing : {"none", "block", "selective"}) {
+      RunConfig config = tiny_config();
+      config.learn.reshard_after_forward = reshard;
+      config.learn.activation_checkpointing = checkpointing;
+      config.learn.micro_batch_tokens = 40;
+      config.learn.kl_coefficient = 0.1;
+      config.learn.updates_per_batch = 2;
+      Learner learner(config, weights, world());
+      for (int step = 1; step <= 2; ++step) {
+        learner.reinforce(share(tiny_batch(weights.spec(), 5, {6, 8}, 5, static_cast<std::uint64_t>(step))), step, 3);
+      }
+      results.push_back(parameters(learner));
+    }
+  }
+  for (std::size_t i = 1; i < results.size(); ++i) {
+    for (const auto& [name, tensor] : results[0]) EXPECT_TRUE(at::equal(tensor, results[i].at(name))) << name;
+  }
 }
 
 TEST(Sharded, EveryElementLiesOnOneRank) {
