@@ -25,6 +25,7 @@ int dispatch(const setrl::config::ParsedCommand& parsed, setrl::comm::Communicat
   if (world.size() > 1) setrl::throw_user_error("setrl {} runs in one process: start it without mpirun", name);
   if (name == "ask") return commands::ask(parsed, world);
   if (name == "inspect") return commands::inspect(parsed.config);
+  if (name == "report") return commands::report(parsed.config);
   SETRL_CHECK(name == "export" || name == "import", "no code for the command {}", name);
   return commands::export_model(parsed.config);
 }

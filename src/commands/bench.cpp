@@ -72,6 +72,7 @@ int bench_learn(const RunConfig& config, comm::Communicator& world) {
 
 int bench(const config::ParsedCommand& command, comm::Communicator& world) {
   if (command.subcommand == "learn") return bench_learn(command.config, world);
+  if (command.subcommand == "verify") return bench_verify(command.config, world);
   SETRL_CHECK(command.subcommand == "rollout", "no code for bench {}", command.subcommand);
   if (world.size() > 1) throw_user_error("setrl bench rollout runs in one process: start it without mpirun");
   return bench_rollout(command.config);

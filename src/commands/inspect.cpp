@@ -48,10 +48,12 @@ void show_text(const store::StoredGroup& stored, std::size_t i) {
   if (!verdict.answers.well_formed()) fmt::print("    malformed: {}\n", verdict.answers.malformed_reason);
   for (std::size_t k = 0; k < verdict.answers.answers.size() && k < verdict.correct.size(); ++k) {
     const int gold = verdict.matched_gold[k];
+    const auto& golds = stored.group.problem.golds;
+    const bool listed = gold >= 0 && static_cast<std::size_t>(gold) < golds.size();
     fmt::print("    {}. {:<36}{}  {}\n", k + 1, verdict.answers.answers[k],
                verdict.answers.confidences.empty() ? "" : fmt::format("  q = {:.2f}", verdict.answers.confidences[k]),
                verdict.correct[k] != 0
-                   ? "correct: " + stored.group.problem.golds.at(static_cast<std::size_t>(gold)).text
+                   ? (listed ? "correct: " + golds[static_cast<std::size_t>(gold)].text : std::string("correct"))
                : gold >= 0 ? "repeats a gold"
                            : "wrong");
   }

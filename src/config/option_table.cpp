@@ -169,9 +169,10 @@ void model_options(Table& t) {
 void task_options(Table& t) {
   using S = TaskSection;
   const auto at = &RunConfig::task;
-  t.choice("task.name", at, &S::name, {"ddxplus", "demo"},
-           "ddxplus: differential diagnosis; demo: the built-in one of the same kind.");
-  t.text("task.path", at, &S::path, "Folder of the task's files (ddxplus).", Effect::machine);
+  t.choice("task.name", at, &S::name, {"ddxplus", "hotpotqa", "demo", "jsonl"},
+           "ddxplus: differential diagnosis; hotpotqa: questions with paragraphs; demo: the built-in diagnosis task; "
+           "jsonl: own problems (docs/own_tasks.md).");
+  t.text("task.path", at, &S::path, "Folder of the task's files (all but demo).", Effect::machine);
   t.integer("task.k", at, &S::k, 1, 16, "answers", "Answers a completion gives.");
   t.integer("task.prompts_per_step", at, &S::prompts_per_step, 1, 1 << 20, "problems", "Problems of a training step.");
   t.number("task.min_probability", at, &S::min_probability, 0, 1, "", "Golds below this probability are dropped.");
@@ -179,6 +180,11 @@ void task_options(Table& t) {
   t.flag("task.list_options", at, &S::list_options, "Name every possible condition in the prompt.");
   t.integer<S, std::int64_t>("task.max_prompt_tokens", at, &S::max_prompt_tokens, 16, 1 << 24, "tokens",
                              "A longer prompt ends the run with an error that names the problem.");
+  t.choice("task.context", at, &S::context, {"modified", "distractor"},
+           "hotpotqa: modified: 0 to 2 of the paragraphs that are needed and some others are taken out, 8 remain; "
+           "distractor: all ten.");
+  t.integer<S, std::int64_t>("task.max_characters", at, &S::max_characters, 0, kMax<std::int64_t>, "characters",
+                             "hotpotqa: problems whose paragraphs have this many or more are left out; 0: none.");
 }
 
 void reward_options(Table& t) {
@@ -187,7 +193,8 @@ void reward_options(Table& t) {
   t.choice("reward.kind", at, &S::kind, {"rlvr", "rlcr"},
            "rlvr: format and correctness; rlcr: also calibration, answers carry confidences.");
   t.choice("reward.preset", at, &S::preset, {"paper", "released"},
-           "Values of the 'auto' options: paper: sum, free; released: any, at_most_one.");
+           "Values of the 'auto' options: paper: sum, free (at_most_one for tasks with one gold); released: any, "
+           "at_most_one.");
   t.choice("reward.correctness", at, &S::correctness, {"auto", "sum", "mean", "any"},
            "Set correctness: sum of y, sum / K, or max.");
   t.number("reward.format_weight", at, &S::format_weight, 0, 1e6, "", "Weight of a well-formed text.");
@@ -202,6 +209,24 @@ void reward_options(Table& t) {
   t.number("reward.length_weight", at, &S::length_weight, 0, 1e6, "", "Overlong penalty at the length limit.");
   t.number("reward.length_soft", at, &S::length_soft, 0, 1, "",
            "Fraction of rollout.max_new_tokens where the overlong penalty starts.");
+}
+
+void verify_options(Table& t) {
+  using S = VerifySection;
+  const auto at = &RunConfig::verify;
+  t.text("verify.external", at, &S::external,
+         "External verifier of task jsonl: a command for /bin/sh that reads one JSON request a line and answers each "
+         "with one line (docs/own_tasks.md).");
+  t.number("verify.external_deadline_s", at, &S::external_deadline_s, 0.01, 86400, "seconds",
+           "Longest wait for its answer; it is then killed and started again.", Effect::machine);
+  t.integer("verify.external_processes", at, &S::external_processes, 1, 256, "processes",
+            "Copies of it that a verifier rank runs side by side, one request each at a time.", Effect::machine);
+  t.integer("verify.max_failures", at, &S::max_failures, 1, kMax<int>, "requests",
+            "So many infrastructure failures of it without a good answer between them end the run.", Effect::machine);
+  t.integer("verify.retries", at, &S::retries, 0, 100, "times",
+            "Further attempts where a verifier failed (crash, deadline, unreadable answer), before the completion is "
+            "left out of the update.",
+            Effect::machine);
 }
 
 void rollout_options(Table& t) {
@@ -285,6 +310,9 @@ void other_options(Table& t) {
   t.integer("sft.batch", &RunConfig::sft, &Sft::batch, 1, 1 << 20, "problems", "Gold sets of one update.");
   t.integer("sft.epochs", &RunConfig::sft, &Sft::epochs, 1, 10000, "epochs", "Passes over the cases.");
   t.number("sft.learning_rate", &RunConfig::sft, &Sft::learning_rate, 0, 10, "", "Peak learning rate.");
+  t.choice("sft.schedule", &RunConfig::sft, &Sft::schedule, {"linear", "cosine", "constant"},
+           "After the warm-up: to 0 over the cold start's updates, or constant.");
+  t.number("sft.warmup_fraction", &RunConfig::sft, &Sft::warmup_fraction, 0, 1, "of the updates", "Linear warm-up.");
 
   using Eval = EvalSection;
   t.integer<Eval, std::int64_t>("eval.every", &RunConfig::eval, &Eval::every, 0, kMax<std::int64_t>, "steps",
@@ -292,6 +320,9 @@ void other_options(Table& t) {
   t.integer<Eval, std::int64_t>("eval.problems", &RunConfig::eval, &Eval::problems, 1, kMax<std::int64_t>, "problems",
                                 "The first so many problems of the split.");
   t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train"}, "Split that is evaluated.");
+  t.choice("eval.mode", &RunConfig::eval, &Eval::mode, {"multi", "single", "best_of_n", "self_consistency"},
+           "multi: sets of task.k answers; single: one answer a completion; best_of_n, self_consistency: eval.samples "
+           "single answers, of which the task.k most confident, or most frequent, become one set.");
   t.integer("eval.samples", &RunConfig::eval, &Eval::samples, 1, 4096, "completions", "Completions a problem.");
   t.number("eval.temperature", &RunConfig::eval, &Eval::temperature, 0, 100, "", "Sampling temperature; 0: greedy.");
   t.integer("eval.bootstrap", &RunConfig::eval, &Eval::bootstrap, 10, 1000000, "resamples", "For the 95 % intervals.");
@@ -313,12 +344,12 @@ void other_options(Table& t) {
   using Bench = BenchSection;
   t.integer("bench.batch", &RunConfig::bench, &Bench::batch, 1, 4096, "sequences", "rollout: completions in all.",
             Effect::request);
-  t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 4096, "prompts", "learn: prompts of the step.",
-            Effect::request);
+  t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 1 << 20, "prompts",
+            "learn: prompts of the step; verify: problems.", Effect::request);
   t.integer("bench.prompt", &RunConfig::bench, &Bench::prompt, 1, 1 << 20, "tokens", "Length of each prompt.",
             Effect::request);
-  t.integer("bench.new", &RunConfig::bench, &Bench::new_tokens, 1, 1 << 20, "tokens", "Length of each completion.",
-            Effect::request);
+  t.integer("bench.new", &RunConfig::bench, &Bench::new_tokens, 1, 1 << 20, "tokens",
+            "Length of each completion (verify: of its think block).", Effect::request);
   t.integer("bench.group", &RunConfig::bench, &Bench::group, 1, 4096, "completions", "Completions that share a prompt.",
             Effect::request);
 
@@ -334,6 +365,9 @@ void other_options(Table& t) {
            "Only completions with at most this reward.", Effect::request);
   t.integer("inspect.limit", &RunConfig::inspect, &Inspect::limit, 1, kMax<int>, "completions",
             "Most completions listed.", Effect::request);
+
+  t.text("report.path", &RunConfig::report, &ReportSection::path, "Run directory; report.html is written into it.",
+         Effect::request);
 
   t.text("ask.question", &RunConfig::ask, &AskSection::question, "The question.", Effect::request);
   t.integer("ask.samples", &RunConfig::ask, &AskSection::samples, 1, 4096, "completions", "Answer sets to sample.",
@@ -351,6 +385,7 @@ std::vector<Option> make_table() {
   model_options(table);
   task_options(table);
   reward_options(table);
+  verify_options(table);
   rollout_options(table);
   learn_options(table);
   other_options(table);

@@ -35,7 +35,9 @@ struct TaskSection {
   double min_probability = 0;  // DDXPlus: golds below this probability are dropped
   bool true_pathology_only = false;
   std::int64_t max_prompt_tokens = 3072;
-  bool list_options = false;  // name the possible answers in the prompt
+  bool list_options = false;           // name the possible answers in the prompt
+  std::string context = "modified";    // HotPotQA: modified | distractor
+  std::int64_t max_characters = 6000;  // HotPotQA: problems with a longer text are left out, 0 = none is
 };
 
 struct RewardSection {
@@ -51,6 +53,15 @@ struct RewardSection {
   double wrong_penalty = 0;             // cost of a wrong answer where abstention is allowed
   double length_weight = 0;             // overlong penalty at the length limit
   double length_soft = 0.8;             // fraction of rollout.max_new_tokens where the overlong penalty starts
+};
+
+struct VerifySection {
+  // External verifier of task jsonl: a command for /bin/sh. docs/own_tasks.md explains it.
+  std::string external;
+  double external_deadline_s = 30;
+  int external_processes = 1;
+  int max_failures = 20;  // infrastructure failures in a row that end the run
+  int retries = 2;        // of a request that met an infrastructure failure
 };
 
 struct RolloutSection {
@@ -96,13 +107,16 @@ struct SftSection {
   int batch = 8;
   int epochs = 1;
   double learning_rate = 2e-4;
+  std::string schedule = "linear";
+  double warmup_fraction = 0.05;
 };
 
 struct EvalSection {
   std::int64_t every = 0;  // steps between evaluations inside a run, 0 = off
   std::int64_t problems = 64;
   std::string split = "test";
-  int samples = 1;  // completions a problem
+  std::string mode = "multi";  // multi | single | best_of_n | self_consistency
+  int samples = 1;             // completions a problem
   double temperature = 0.7;
   int bootstrap = 2000;  // resamples for the 95 % intervals
 };
@@ -138,6 +152,10 @@ struct InspectSection {
   int limit = 20;
 };
 
+struct ReportSection {
+  std::string path;  // run directory
+};
+
 struct AskSection {
   std::string question;
   int samples = 1;
@@ -154,6 +172,7 @@ struct RunConfig {
   ModelSection model;
   TaskSection task;
   RewardSection reward;
+  VerifySection verify;
   RolloutSection rollout;
   LearnSection learn;
   SftSection sft;
@@ -162,6 +181,7 @@ struct RunConfig {
   TopologySection topology;
   BenchSection bench;
   InspectSection inspect;
+  ReportSection report;
   AskSection ask;
   ExportSection export_;  // section "export"
 };

@@ -307,8 +307,8 @@ StepStats Learner::reinforce(const TrainingBatch& batch, std::int64_t step, std:
 
 StepStats Learner::imitate(const TrainingBatch& batch, std::int64_t step, std::int64_t total_steps) {
   const auto& config = state_->config;
-  const double rate = config.sft.learning_rate *
-                      schedule_factor(config.learn.schedule, config.learn.warmup_fraction, step, total_steps);
+  const double rate =
+      config.sft.learning_rate * schedule_factor(config.sft.schedule, config.sft.warmup_fraction, step, total_steps);
   return state_->run(batch, *state_->imitation_objective, "token_mean", 1.0, rate, 1, false);
 }
 

@@ -136,6 +136,7 @@ void visit(Archive& archive, Verdict& verdict) {
   visit(archive, verdict.answers);
   visit(archive, verdict.correct);
   visit(archive, verdict.matched_gold);
+  visit(archive, verdict.f1);
   visit(archive, verdict.terms);
   visit(archive, verdict.total);
 }

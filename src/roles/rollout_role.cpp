@@ -27,6 +27,7 @@ void RolloutRole::load_weights() {
 void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
   const Stopwatch clock;
   const RunConfig& config = session_.config;
+  const tasks::Task& task = order.evaluation ? session_.evaluation_task() : *session_.task;
   std::vector<rollout::GenerationRequest> requests;
   std::vector<Group> groups;
   for (const auto& item : order.items) {
@@ -35,7 +36,7 @@ void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
     group.step = order.step;
     group.index = item.index;
     group.policy_version = engine_.version();
-    group.problem = session_.task->problem(order.split, item.problem);
+    group.problem = task.problem(order.split, item.problem);
     group.prompt = session_.policy.prompt(group.problem, config.task.max_prompt_tokens);
     rollout::GenerationRequest request;
     request.tag = static_cast<std::int64_t>(groups.size());
@@ -55,7 +56,8 @@ void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
   sampling.seed = order.seed;
   sampling.stop_ids = session_.policy.stop_ids;
   const auto stats = engine_.generate(
-      requests, sampling, [&](const rollout::GenerationRequest& request, std::vector<Completion> completions) {
+      requests, sampling,
+      [&](const rollout::GenerationRequest& request, std::vector<Completion> completions) {
         Group& group = groups[static_cast<std::size_t>(request.tag)];
         group.completions = std::move(completions);
         send_group(session_.world, owner(session_.plan.verifier_ranks, group.index), kGenerated, group);

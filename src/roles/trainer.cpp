@@ -166,13 +166,16 @@ class Trainer {
     if (replay_) return;
     const auto groups = evaluate_policy(session_, rollout_.get(), verifier_.get());
     if (!session_.is_root()) return;
-    const Intervals last = intervals_of(session_, groups);
-    write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups, last);
-    evaluations_.emplace_back(step, last);
+    evaluate::Report report = report_of(session_, groups);
+    write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups, report);
+    evaluation_title_ = describe(report);
+    report.groups.clear();  // only the numbers are compared at the end
+    const auto& last = report.metrics;
     progress_->clear();
     log::info("evaluation after step {}: correct per set {:.3f} [{:.3f}, {:.3f}], format {:.1f} %, Brier {:.3f}", step,
               last.at("correct_per_set").value, last.at("correct_per_set").low, last.at("correct_per_set").high,
               100 * last.at("format_rate").value, last.at("brier").value);
+    evaluations_.emplace_back(step, std::move(report));
   }
 
   void print_comparison() {
@@ -180,10 +183,9 @@ class Trainer {
     if (evaluations_.size() < 2) return;
     const auto& [first_step, first] = evaluations_.front();
     const auto& [last_step, last] = evaluations_.back();
-    fmt::print("\n{} held-out problems, {} completion{} each, 95 % intervals by bootstrap\n{}",
-               evaluation_order(session_).items.size(), config_.eval.samples, config_.eval.samples == 1 ? "" : "s",
+    fmt::print("\n{}\n{}", evaluation_title_,
                evaluate::table({fmt::format("after step {}", first_step), fmt::format("after step {}", last_step)},
-                               {first, last}));
+                               {first.metrics, last.metrics}));
     std::fflush(stdout);
   }
 
@@ -198,7 +200,8 @@ class Trainer {
   std::vector<Group> summaries_;  // root
   std::unique_ptr<store::MetricsFile> metrics_;
   std::unique_ptr<Progress> progress_;
-  std::vector<std::pair<std::int64_t, Intervals>> evaluations_;
+  std::vector<std::pair<std::int64_t, evaluate::Report>> evaluations_;
+  std::string evaluation_title_;
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "roles/messages.h"
@@ -25,11 +26,12 @@ class VerifierRole {
   void write_trajectory(std::int64_t step, std::int64_t policy_version);
 
  private:
-  Group grade(StepReport& report);
+  Group grade(const verify::Verifier& verifier, StepReport& report);
   std::vector<std::string> texts_of(const Group& group) const;
 
   const Session& session_;
   verify::Verifier verifier_;
+  std::unique_ptr<verify::Verifier> single_verifier_;  // of evaluations that ask for single answers
   std::vector<Group> finished_;
 };
 
