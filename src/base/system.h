@@ -11,6 +11,7 @@ bool cpu_has_bfloat16();  // AVX512-bf16 or AMX-bf16 instructions
 bool cpu_has_avx2();
 bool cpu_has_avx512();                  // F, BW, DQ and VL
 int available_cores();                  // cores this process may run on (affinity mask)
+std::int64_t private_bytes();           // resident memory that is no file's (RssAnon)
 std::int64_t peak_rss_bytes();          // high-water mark of resident memory
 std::int64_t available_memory_bytes();  // MemAvailable
 std::string host_name();

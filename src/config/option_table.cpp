@@ -377,6 +377,9 @@ void other_options(Table& t) {
          "Folder to write; it must not exist, or be empty.", Effect::request);
   t.choice("export.dtype", &RunConfig::export_, &ExportSection::dtype, {"float32", "bfloat16", "float16"},
            "Dtype of the written weights.", Effect::request);
+  t.choice("export.format", &RunConfig::export_, &ExportSection::format, {"merged", "peft"},
+           "merged: a whole model; peft: only the adapters of a run with learn.lora_rank, as PEFT reads them.",
+           Effect::request);
 }
 
 std::vector<Option> make_table() {

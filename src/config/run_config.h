@@ -165,6 +165,7 @@ struct AskSection {
 struct ExportSection {
   std::string output;             // folder to write
   std::string dtype = "float32";  // float32 | bfloat16 | float16
+  std::string format = "merged";  // merged | peft
 };
 
 struct RunConfig {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "learn/memory.h"
 #include "learn/network.h"
 #include "learn/normalisation.h"
 #include "learn/objective.h"
@@ -248,6 +249,7 @@ StepStats Learner::State::run(const TrainingBatch& batch, const Objective& objec
   const BatchTotals totals = count(batch, stats);
   if (totals.tokens == 0) return stats;
   const auto parts = micro_batches(batch, false);
+  stats.micro_batches = static_cast<std::int64_t>(parts.size());
   std::vector<Companions> companions(parts.size());
   if (reference) {
     for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -293,9 +295,28 @@ StepStats Learner::State::run(const TrainingBatch& batch, const Objective& objec
 }
 
 Learner::Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator)
-    : state_(std::make_unique<State>(config, source, communicator)) {}
+    : state_(make_state(config, source, communicator)) {}
 
 Learner::~Learner() = default;
+
+std::unique_ptr<Learner::State> Learner::make_state(const RunConfig& config, const model::WeightSource& source,
+                                                    comm::Communicator& communicator) {
+  try {
+    return std::make_unique<State>(config, source, communicator);
+  } catch (const c10::Error&) {
+    // The only thing that the library can refuse here is memory.
+    const auto element = static_cast<std::int64_t>(c10::elementSize(compute_dtype(config)));
+    const auto gigabytes = [&](int ranks) {
+      return static_cast<double>(state_bytes(source.spec(), config.learn, element, ranks).sum()) / 1e9;
+    };
+    const int ranks = communicator.size();
+    throw_user_error(
+        "not enough memory for the learner: weights, gradients and optimizer of this model take {:.2f} GB a rank on {} "
+        "learner rank{}; use more (topology.learner; {:.2f} GB on {}), on more hosts, or train adapters "
+        "(learn.lora_rank)",
+        gigabytes(ranks), ranks, ranks == 1 ? "" : "s", gigabytes(4 * ranks), 4 * ranks);
+  }
+}
 
 StepStats Learner::reinforce(const TrainingBatch& batch, std::int64_t step, std::int64_t total_steps) {
   const auto& config = state_->config;

@@ -24,14 +24,15 @@ struct StepStats {
   double loss = 0, grad_norm = 0, clip_fraction = 0, kl = 0, entropy = 0;
   double logprob_gap_mean = 0, logprob_gap_max = 0;  // |rollout - learner|, natural log
   double learning_rate = 0;
-  std::int64_t tokens = 0;        // completion tokens trained on, all ranks
-  std::int64_t total_tokens = 0;  // with prompts, each prompt once
-  bool skipped = false;           // loss or gradient was not finite
+  std::int64_t tokens = 0;         // completion tokens trained on, all ranks
+  std::int64_t total_tokens = 0;   // with prompts, each prompt once
+  std::int64_t micro_batches = 0;  // of an update: the largest count of any rank
+  bool skipped = false;            // loss or gradient was not finite
 };
 
 class Learner {
  public:
-  // Reads its shards from `source`. Borrows `communicator`.
+  // Reads its shards from `source`. Borrows `communicator`. UserError where the memory does not suffice.
   Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator);
   ~Learner();
 
@@ -58,6 +59,9 @@ class Learner {
 
  private:
   struct State;
+  // Turns a refused allocation into a UserError that says what fits.
+  static std::unique_ptr<State> make_state(const RunConfig& config, const model::WeightSource& source,
+                                           comm::Communicator& communicator);
   std::unique_ptr<State> state_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "learn/advantage.h"
 #include "learn/learner.h"
+#include "learn/memory.h"
 #include "learn/tiny_model.h"
 #include "support/mpi_world.h"
 
@@ -141,6 +142,40 @@ TEST(Sharded, EveryElementLiesOnOneRank) {
   }
   world().all_reduce(sizes.data(), sizes.size(), comm::Reduction::sum);
   EXPECT_EQ(sizes, expected);
+}
+
+TEST(Sharded, StateAndTrafficFollowTheArithmetic) {
+  const TinyWeights weights(tiny_spec("llama"));
+  const auto& spec = weights.spec();
+  const int ranks = world().size();
+  const auto whole = static_cast<double>(state_bytes(spec, {}, 4, 1).sum());
+  EXPECT_EQ(whole, static_cast<double>(spec.parameter_count() * 16));
+  EXPECT_NEAR(static_cast<double>(state_bytes(spec, {}, 4, ranks).sum()), whole / ranks, 16.0 * 4 * ranks);
+  for (const bool reshard : {true, false}) {
+    for (const int low_rank : {0, 3}) {
+      RunConfig config = tiny_config();
+      config.learn.reshard_after_forward = reshard;
+      config.learn.lora_rank = low_rank;
+      config.learn.micro_batch_tokens = 40;
+      Learner learner(config, weights, world());
+      double held = 0;
+      for (const auto& view : learner.state()) held += 4 * static_cast<double>(view.end - view.begin);
+      world().all_reduce(&held, 1, comm::Reduction::max);
+      const StateBytes planned = state_bytes(spec, config.learn, 4, ranks);
+      const double trained = static_cast<double>(planned.gradients) * 3;  // weights and two moments
+      EXPECT_LE(held, trained);
+      EXPECT_GT(held, trained - 16.0 * 4 * ranks * static_cast<double>(spec.layers + 2));
+      const auto batch = share(tiny_batch(spec, 5, {6, 8}, 5, 1));
+      learner.reinforce(batch, 1, 3);  // makes the communicator of the requests
+      const std::uint64_t before = world().bytes_sent();
+      const StepStats stats = learner.reinforce(batch, 2, 3);
+      const auto sent = static_cast<double>(world().bytes_sent() - before);
+      EXPECT_GT(stats.micro_batches, 1);
+      const auto expected = static_cast<double>(update_bytes_sent(spec, config.learn, 4, ranks, stats.micro_batches));
+      EXPECT_GE(sent, expected);
+      EXPECT_LT(sent, expected + 300.0 * (ranks - 1) + 1) << "and a few agreed sums";
+    }
+  }
 }
 
 TEST(Sharded, RepeatsItselfBitForBit) {
