@@ -85,15 +85,15 @@ class Demo {
   verify::Verifier verifier_;
 };
 
-struct Run {
+struct Result {
   std::vector<double> losses;
   std::map<std::string, at::Tensor> parameters;
 };
 
-Run train(const RunConfig& config, const Demo& demo, comm::Communicator& learners) {
+Result train(const RunConfig& config, const Demo& demo, comm::Communicator& learners) {
   const auto weights = model::random_weights(demo.spec, 5);
   Learner learner(config, *weights, learners);
-  Run run;
+  Result run;
   for (std::int64_t step = 1; step <= kSteps; ++step) {
     const TrainingBatch whole = demo.batch(step);
     std::vector<std::int64_t> tokens;
@@ -114,10 +114,10 @@ Run train(const RunConfig& config, const Demo& demo, comm::Communicator& learner
 TEST(Demo, TwentyStepsEqualOneRank) {
   const RunConfig config = demo_config();
   const Demo demo(config);
-  const Run sharded = train(config, demo, world());
+  const Result sharded = train(config, demo, world());
   if (world().rank() == 0) {
     const auto alone = comm::make_local_communicator("alone");
-    const Run single = train(config, demo, *alone);
+    const Result single = train(config, demo, *alone);
     double largest_loss = 0;
     for (const double loss : single.losses) largest_loss = std::max(largest_loss, std::abs(loss));
     EXPECT_GT(largest_loss, 1e-4);

@@ -7,11 +7,11 @@ import sys
 import time
 
 SETRL, MPIEXEC = sys.argv[1:3]
-MODEL = ["--model.path=random", "--model.dtype=float32", "--model.random_hidden=768", "--model.random_layers=12"]
+MODEL = ["--model.path=random", "--model.dtype=float32", "--model.random_hidden=640", "--model.random_layers=8"]
 WORK = ["--bench.prompts=4", "--bench.group=2", "--bench.prompt=4", "--bench.new=4", "--run.threads=1",
         "--learn.activation_checkpointing=block"]
-# Per block 768 * 768 * 3 (attention, half as many key heads) + 3 * 768 * 2304; embedding 1024 * 768; 16 bytes each.
-STATE = 16 * (12 * 768 * 768 * (3 + 9) + 1024 * 768)
+# Per block 640 * 640 * 3 (attention, half as many key heads) + 3 * 640 * 1920; embedding 1024 * 640; 16 bytes each.
+STATE = 16 * (8 * 640 * 640 * (3 + 9) + 1024 * 640)
 
 
 def command(model, ranks):
