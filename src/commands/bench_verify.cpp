@@ -81,7 +81,7 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
   const Stopwatch clock;
   for (const auto& group : groups) roles::send_group(world, 0, roles::kGenerated, group);
   roles::StepReport report;
-  double graded = 0, tokens = 0, failures = 0;
+  double graded = 0, tokens = 0, failures = 0, programs = 0;
   if (verifier) {
     verifier->verify_evaluation(order, report);
     for (std::size_t i = 0; i < order.items.size(); ++i) {
@@ -89,6 +89,7 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
       for (const auto& verdict : group.verdicts) {
         graded += verdict.outcome == Outcome::graded ? 1 : 0;
         failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
+        programs += static_cast<double>(verdict.programs.size());
       }
       for (const auto& completion : group.completions) tokens += static_cast<double>(completion.tokens.size());
     }
@@ -105,9 +106,11 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
                                        {"completions", completions},
                                        {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
                                        {"graded", graded},
+                                       {"programs", programs},
                                        {"infrastructure_failures", failures},
                                        {"seconds", seconds},
                                        {"verify_s", report.verify_s},
+                                       {"programs_per_s", std::round(programs / seconds)},
                                        {"completions_per_s", std::round(completions / seconds)},
                                        {"completions_per_s_per_core", std::round(completions / report.verify_s)},
                                        {"peak_rss_bytes", peak_rss_bytes()}};

@@ -56,6 +56,7 @@ class ProblemSums {
   std::size_t size_ = 0;                     // S
   bool calibrated_ = true;                   // the sets have confidences
   bool has_f1_ = false;                      // some verdict has word overlaps
+  bool programs_ = false;                    // answers are programs
   // Subtracted before squares are summed, against cancellation.
   double reward_centre_ = 0, confidence_centre_ = 0, count_centre_ = 0;
   std::map<double, std::uint32_t> distinct_;

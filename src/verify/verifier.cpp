@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "verify/external_grader.h"
+#include "verify/program_grader.h"
 #include "verify/reward_terms.h"
 #include "verify/set_grader.h"
 
@@ -47,8 +48,9 @@ std::unique_ptr<Grader> make_grader(const RunConfig& config) {
   }
   if (name == "demo" || name == "ddxplus") return std::make_unique<SetGrader>(config.reward.abstention, false);
   if (name == "hotpotqa") return std::make_unique<SetGrader>(config.reward.abstention, true);
+  if (name == "mbpp") return std::make_unique<ProgramGrader>(config.verify, config.reward.abstention);
   if (name == "jsonl") return std::make_unique<NamedGrader>(config);
-  throw_user_error("task.name = {}: no grader for this task; choose demo, ddxplus, hotpotqa or jsonl", name);
+  throw_user_error("task.name = {}: no grader for this task; choose demo, ddxplus, hotpotqa, mbpp or jsonl", name);
 }
 
 RewardSection reward_of(const RunConfig& config) {

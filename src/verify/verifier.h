@@ -1,4 +1,5 @@
-// Completion text -> verdict. Pure functions of their arguments: no torch, no MPI, no clock.
+// Completion text -> verdict. Pure functions of their arguments (no torch, no MPI, no clock), but for programs, which
+// are run in a sandbox (program_grader.h).
 #pragma once
 
 #include <memory>
@@ -24,7 +25,7 @@ class Grader {
   }
 };
 
-// By config.task.name; throws UserError for a task without a grader.
+// By config.task.name; throws UserError for a task without a grader, and where programs cannot be run safely.
 std::unique_ptr<Grader> make_grader(const RunConfig& config);
 
 // The reward options with what `auto` stands for in this task: where every problem has one gold (hotpotqa, or

@@ -85,6 +85,10 @@ inline Verdict sample_verdict(RandomStream& random) {
     verdict.correct.push_back(static_cast<std::uint8_t>(random.below(2)));
     verdict.matched_gold.push_back(static_cast<std::int32_t>(random.below(4)) - 1);
   }
+  if (k == 3) {
+    for (std::size_t i = 0; i < k; ++i)
+      verdict.programs.push_back({~std::uint64_t{0} - i, i, i == 0 ? "" : "no \xC3\xA9"});
+  }
   verdict.terms = {{"format", 0.5}, {"correct", random.normal()}};
   if (confidences) verdict.terms.push_back({"calibration", random.uniform()});
   for (const auto& term : verdict.terms) verdict.total += term.value;
@@ -207,7 +211,7 @@ inline CheckpointInfo sample_info(std::int64_t step) {
 inline std::string save_sample(const std::string& run_dir, std::int64_t step, int keep = 100) {
   const auto alone = comm::make_local_communicator("learners");
   const SampleState state(0, 1, static_cast<std::uint64_t>(step));
-  return save_checkpoint(run_dir, sample_info(step), state.views(), keep, *alone);
+  return save_checkpoint(run_dir, sample_info(step), state.views(), {keep}, *alone);
 }
 
 // Whether the folder holds what save_sample(step) wrote, bit for bit.
