@@ -15,6 +15,7 @@ debian_packages=(
   g++ cmake ninja-build ccache mold pkg-config git python3 python3-venv
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libboost-program-options-dev libgtest-dev libgmock-dev
   nlohmann-json3-dev libspdlog-dev libfmt-dev libpcre2-dev libutf8proc-dev
+  bubblewrap libseccomp-dev
 )
 
 install_debian_packages() {

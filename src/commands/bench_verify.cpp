@@ -32,6 +32,9 @@ Completion completion_of(const roles::Session& session, const Problem& problem, 
   AnswerSet set = session.task->gold_answer_set(problem, session.grammar);
   for (int i = 0; i < think_tokens / 6; ++i) set.think += " This finding speaks for it.";
   if (sample % 4 == 1) set.answers.front() = "no such answer";
+  if (session.grammar.programs) {  // samples differ: equal programs are run once
+    for (auto& answer : set.answers) answer += fmt::format("\n# sample {}", sample);
+  }
   std::string text = text::render(session.grammar, set);
   if (sample % 4 == 3) text.erase(text.rfind('<'));
   Completion completion;
@@ -81,13 +84,15 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
   const Stopwatch clock;
   for (const auto& group : groups) roles::send_group(world, 0, roles::kGenerated, group);
   roles::StepReport report;
-  double graded = 0, tokens = 0, failures = 0;
+  double graded = 0, correct = 0, programs = 0, tokens = 0, failures = 0;
   if (verifier) {
     verifier->verify_evaluation(order, report);
     for (std::size_t i = 0; i < order.items.size(); ++i) {
       const Group group = roles::receive_group(world, roles::kVerified);
       for (const auto& verdict : group.verdicts) {
         graded += verdict.outcome == Outcome::graded ? 1 : 0;
+        correct += verdict.correct_count();
+        programs += static_cast<double>(verdict.programs.size());
         failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
       }
       for (const auto& completion : group.completions) tokens += static_cast<double>(completion.tokens.size());
@@ -97,20 +102,27 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
   const double seconds = clock.seconds();
   if (!session->is_root()) return kExitDone;
   const double completions = static_cast<double>(order.items.size()) * order.samples;
-  const nlohmann::ordered_json line = {{"bench", "verify"},
-                                       {"task", config.task.name},
-                                       {"rollout_ranks", session->plan.rollout_ranks.size()},
-                                       {"problems", order.items.size()},
-                                       {"group", order.samples},
-                                       {"completions", completions},
-                                       {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
-                                       {"graded", graded},
-                                       {"infrastructure_failures", failures},
-                                       {"seconds", seconds},
-                                       {"verify_s", report.verify_s},
-                                       {"completions_per_s", std::round(completions / seconds)},
-                                       {"completions_per_s_per_core", std::round(completions / report.verify_s)},
-                                       {"peak_rss_bytes", peak_rss_bytes()}};
+  // Programs run side by side; all else is the work of one core.
+  const int own_workers = config.verify.workers > 0 ? config.verify.workers : available_cores();
+  const int workers = session->grammar.programs ? own_workers : 1;
+  const nlohmann::ordered_json line = {
+      {"bench", "verify"},
+      {"task", config.task.name},
+      {"rollout_ranks", session->plan.rollout_ranks.size()},
+      {"problems", order.items.size()},
+      {"group", order.samples},
+      {"completions", completions},
+      {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
+      {"graded", graded},
+      {"correct", correct},
+      {"programs", programs},
+      {"workers", workers},
+      {"infrastructure_failures", failures},
+      {"seconds", seconds},
+      {"verify_s", report.verify_s},
+      {"completions_per_s", std::round(completions / seconds)},
+      {"completions_per_s_per_core", std::round(completions / report.verify_s / workers)},
+      {"peak_rss_bytes", peak_rss_bytes()}};
   fmt::print("{}\n", line.dump());
   return kExitDone;
 }

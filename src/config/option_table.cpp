@@ -169,14 +169,16 @@ void model_options(Table& t) {
 void task_options(Table& t) {
   using S = TaskSection;
   const auto at = &RunConfig::task;
-  t.choice("task.name", at, &S::name, {"ddxplus", "hotpotqa", "demo", "jsonl"},
-           "ddxplus: differential diagnosis; hotpotqa: questions with paragraphs; demo: the built-in diagnosis task; "
-           "jsonl: own problems (docs/own_tasks.md).");
-  t.text("task.path", at, &S::path, "Folder of the task's files (all but demo).", Effect::machine);
+  t.choice("task.name", at, &S::name, {"ddxplus", "hotpotqa", "mbpp", "demo", "jsonl"},
+           "ddxplus: differential diagnosis; hotpotqa: questions with paragraphs; mbpp: Python programs judged by "
+           "tests; demo: the built-in diagnosis task; jsonl: own problems (docs/own_tasks.md).");
+  t.text("task.path", at, &S::path, "Folder of the task's files (all but demo); mbpp: or the file.", Effect::machine);
   t.integer("task.k", at, &S::k, 1, 16, "answers", "Answers a completion gives.");
   t.integer("task.prompts_per_step", at, &S::prompts_per_step, 1, 1 << 20, "problems", "Problems of a training step.");
   t.number("task.min_probability", at, &S::min_probability, 0, 1, "", "Golds below this probability are dropped.");
   t.flag("task.true_pathology_only", at, &S::true_pathology_only, "The only gold is the patient's true condition.");
+  t.flag("task.programs", at, &S::programs,
+         "jsonl: answers are Python programs, judged by the \"tests\" of each line.");
   t.flag("task.list_options", at, &S::list_options, "Name every possible condition in the prompt.");
   t.integer<S, std::int64_t>("task.max_prompt_tokens", at, &S::max_prompt_tokens, 16, 1 << 24, "tokens",
                              "A longer prompt ends the run with an error that names the problem.");
@@ -214,6 +216,27 @@ void reward_options(Table& t) {
 void verify_options(Table& t) {
   using S = VerifySection;
   const auto at = &RunConfig::verify;
+  t.choice("verify.sandbox", at, &S::sandbox, {"bubblewrap", "command", "unsafe-none"},
+           "Where programs of the policy run (mbpp): bubblewrap; command: behind verify.command; unsafe-none: without "
+           "a sandbox, with the rights of this user, behind the system call filter and limits only.",
+           Effect::machine);
+  t.text("verify.command", at, &S::command,
+         "For verify.sandbox=command: the words put before 'python3 ...', such as 'apptainer exec --containall "
+         "--net --network none IMAGE.sif'.",
+         Effect::machine);
+  t.text("verify.python", at, &S::python,
+         "Interpreter that runs the programs; auto: /usr/bin/python3, or else python3 on PATH; with verify.command: "
+         "python3.",
+         Effect::machine);
+  t.integer("verify.workers", at, &S::workers, 0, 1024, "programs",
+            "Programs that run at a time; 0: as many as this process may use cores.", Effect::machine);
+  t.integer("verify.cpu_s", at, &S::cpu_s, 1, 3600, "seconds", "CPU time of one program with its tests.");
+  t.number("verify.wall_s", at, &S::wall_s, 0.1, 36000, "seconds",
+           "Time on the clock of one program, without the time that it waited for a core.");
+  t.integer<S, std::int64_t>("verify.memory_mb", at, &S::memory_mb, 128, 1 << 20, "MiB",
+                             "Address space of one program.");
+  t.integer<S, std::int64_t>("verify.output_kb", at, &S::output_kb, 1, 1 << 20, "KiB",
+                             "Largest results of one program.");
   t.text("verify.external", at, &S::external,
          "External verifier of task jsonl: a command for /bin/sh that reads one JSON request a line and answers each "
          "with one line (docs/own_tasks.md).");
@@ -224,8 +247,8 @@ void verify_options(Table& t) {
   t.integer("verify.max_failures", at, &S::max_failures, 1, kMax<int>, "requests",
             "So many infrastructure failures of it without a good answer between them end the run.", Effect::machine);
   t.integer("verify.retries", at, &S::retries, 0, 100, "times",
-            "Further attempts where a verifier failed (crash, deadline, unreadable answer), before the completion is "
-            "left out of the update.",
+            "Repetitions where the sandbox or the external verifier failed, before the completion is left out of the "
+            "update.",
             Effect::machine);
 }
 
@@ -302,10 +325,11 @@ void other_options(Table& t) {
                                 "Evaluate before the first step, every so many steps and at the end; 0: never.");
   t.integer<Eval, std::int64_t>("eval.problems", &RunConfig::eval, &Eval::problems, 1, kMax<std::int64_t>, "problems",
                                 "The first so many problems of the split.");
-  t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train"}, "Split that is evaluated.");
   t.choice("eval.mode", &RunConfig::eval, &Eval::mode, {"multi", "single", "best_of_n", "self_consistency"},
            "multi: sets of task.k answers; single: one answer a completion; best_of_n, self_consistency: eval.samples "
            "single answers, of which the task.k most confident, or most frequent, become one set.");
+  t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train", "validation"},
+           "Split that is evaluated (validation: mbpp).");
   t.integer("eval.samples", &RunConfig::eval, &Eval::samples, 1, 4096, "completions", "Completions a problem.");
   t.number("eval.temperature", &RunConfig::eval, &Eval::temperature, 0, 100, "", "Sampling temperature; 0: greedy.");
   t.integer("eval.bootstrap", &RunConfig::eval, &Eval::bootstrap, 10, 1000000, "resamples", "For the 95 % intervals.");

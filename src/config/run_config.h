@@ -29,12 +29,13 @@ struct ModelSection {
 
 struct TaskSection {
   std::string name = "demo";  // ddxplus | hotpotqa | mbpp | demo | jsonl
-  std::string path;           // folder of the task's files
+  std::string path;           // folder (or file) of the task's data
   int k = 3;                  // answers a completion
   int prompts_per_step = 8;
   double min_probability = 0;  // DDXPlus: golds below this probability are dropped
   bool true_pathology_only = false;
   std::int64_t max_prompt_tokens = 3072;
+  bool programs = false;               // jsonl: answers are programs
   bool list_options = false;           // name the possible answers in the prompt
   std::string context = "modified";    // HotPotQA: modified | distractor
   std::int64_t max_characters = 6000;  // HotPotQA: problems with a longer text are left out, 0 = none is
@@ -55,13 +56,22 @@ struct RewardSection {
   double length_soft = 0.8;             // fraction of rollout.max_new_tokens where the overlong penalty starts
 };
 
+// How answers are judged by something that is run: programs that the policy writes (docs/sandbox.md), or an external
+// verifier (docs/own_tasks.md).
 struct VerifySection {
-  // External verifier of task jsonl: a command for /bin/sh. docs/own_tasks.md explains it.
-  std::string external;
+  std::string sandbox = "bubblewrap";  // bubblewrap | command | unsafe-none
+  std::string command;            // of sandbox = command: what goes before "python3 ...", such as an Apptainer call
+  std::string python = "auto";    // interpreter inside the sandbox; auto: /usr/bin/python3, else python3 on PATH
+  int workers = 0;                // programs run at a time, 0 = cores of this process
+  int cpu_s = 3;                  // CPU time of one program with its tests
+  double wall_s = 10;             // and its time on the clock, waiting for a core left out
+  std::int64_t memory_mb = 512;   // address space of one program
+  std::int64_t output_kb = 1024;  // results of one program
+  std::string external;           // external verifier of task jsonl: a command for /bin/sh
   double external_deadline_s = 30;
   int external_processes = 1;
-  int max_failures = 20;  // infrastructure failures in a row that end the run
-  int retries = 2;        // of a request that met an infrastructure failure
+  int max_failures = 20;  // infrastructure failures of the external verifier in a row that end the run
+  int retries = 2;        // where the sandbox or the external verifier failed
 };
 
 struct RolloutSection {

@@ -1,6 +1,7 @@
 #include "evaluate/observations.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 
@@ -73,8 +74,23 @@ double confidence_sum(const Verdict& verdict) {
 }
 
 std::string identity_of(const Verdict& verdict, std::size_t slot) {
+  // Programs have no list of golds: what is the same has the same syntax tree.
+  if (!verdict.programs.empty() && verdict.programs[slot].tree != 0) {
+    return "tree/" + std::to_string(verdict.programs[slot].tree);
+  }
   const auto gold = verdict.matched_gold[slot];
   return gold >= 0 ? identity_of_gold(gold) : "text/" + folded(verdict.answers.answers[slot]);
+}
+
+std::int64_t count_behaviours(const Group& group) {
+  std::set<std::uint64_t> behaviours;
+  for (const auto& verdict : group.verdicts) {
+    if (verdict.outcome != Outcome::graded) continue;
+    for (const auto& program : verdict.programs) {
+      if (program.behaviour != 0) behaviours.insert(program.behaviour);
+    }
+  }
+  return static_cast<std::int64_t>(behaviours.size());
 }
 
 std::map<std::string, std::int64_t> finds_of_golds(const Group& group) {

@@ -30,7 +30,11 @@ void append_pairs(const Verdict& verdict, ConfidencePairs& pairs);
 // Sum of the confidences of the answers (abstentions left out).
 double confidence_sum(const Verdict& verdict);
 
-// What makes two answers of a problem the same: the gold where one is matched, else the text without case, ASCII
+// Different behaviours of the programs of a group, correct or not, on the tests' inputs. 0 for other tasks.
+std::int64_t count_behaviours(const Group& group);
+
+// What makes two answers of a problem the same: of programs the syntax tree with names normalised; else the gold where
+// one is matched; else the text without case, ASCII
 // punctuation and repeated white space.
 std::string identity_of(const Verdict& verdict, std::size_t slot);
 

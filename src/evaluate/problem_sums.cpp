@@ -42,6 +42,7 @@ enum Sum : std::size_t {
   kListedFound,  // of the golds that the problem lists
   kUniqueAnswers,
   kGolds,
+  kBehaviours,
   kProblemsWithGolds,
   kCoverage,
   kSlots,
@@ -101,6 +102,7 @@ ProblemSums::ProblemSums(const std::vector<Group>& groups, int k) : k_(k) {
       ++size;
       reward_centre_ += verdict.total;
       if (verdict.outcome != Outcome::graded) continue;
+      if (!verdict.programs.empty()) programs_ = true;
       if (verdict.answers.confidences.empty()) calibrated_ = false;
       if (!verdict.f1.empty()) has_f1_ = true;
       ConfidencePairs pairs;
@@ -182,6 +184,7 @@ ProblemSums::Row ProblemSums::row_of(const Group& group) const {
   sums[kListedFound] = listed;
   sums[kUniqueAnswers] = static_cast<double>(answers.size());
   sums[kGolds] = golds;
+  sums[kBehaviours] = static_cast<double>(count_behaviours(group));
   sums[kProblemsWithGolds] = golds > 0 ? 1 : 0;
   sums[kCoverage] = golds > 0 ? listed / golds : 0;
   std::size_t next = kFixed + static_cast<std::size_t>(k_);
@@ -297,6 +300,7 @@ std::map<std::string, double> ProblemSums::metrics(const std::vector<std::uint32
   result["unique_answers"] = ratio(sums[kUniqueAnswers], problems);
   result["gold_count"] = ratio(sums[kGolds], problems);
   result["missed_golds"] = ratio(sums[kGolds] - sums[kListedFound], problems);
+  if (programs_) result["unique_behaviours"] = ratio(sums[kBehaviours], problems);
   result["coverage"] = ratio(sums[kCoverage], sums[kProblemsWithGolds]);
   result["abstention_rate"] = ratio(sums[kAbstentions], sums[kSlots]);
   result["answered_accuracy"] = ratio(sums[kCorrect], sums[kSlots] - sums[kAbstentions]);

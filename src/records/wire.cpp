@@ -131,12 +131,19 @@ void visit(Archive& archive, RewardTerm& term) {
   visit(archive, term.value);
 }
 template <typename Archive>
+void visit(Archive& archive, ProgramTrace& trace) {
+  visit(archive, trace.tree);
+  visit(archive, trace.behaviour);
+  visit(archive, trace.reason);
+}
+template <typename Archive>
 void visit(Archive& archive, Verdict& verdict) {
   visit_enum(archive, verdict.outcome, Outcome::infrastructure_failure);
   visit(archive, verdict.answers);
   visit(archive, verdict.correct);
   visit(archive, verdict.matched_gold);
   visit(archive, verdict.f1);
+  visit(archive, verdict.programs);
   visit(archive, verdict.terms);
   visit(archive, verdict.total);
 }

@@ -47,6 +47,7 @@ StepLine describe_step(StepRecord& record, int k) {
                           "confidence_sum_ece", "abstention_rate", "answered_accuracy", "f1"}) {
     copy(key);
   }
+  if (metrics.count("unique_behaviours") > 0) copy("unique_behaviours");  // of programs only
   line["infrastructure_failures"] = count_failures(record.groups);
   const auto& stats = record.stats;
   put("loss", stats.loss);

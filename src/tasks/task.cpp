@@ -5,6 +5,7 @@
 #include "tasks/demo_task.h"
 #include "tasks/hotpotqa_task.h"
 #include "tasks/jsonl_task.h"
+#include "tasks/mbpp_task.h"
 
 namespace setrl::tasks {
 
@@ -13,8 +14,9 @@ std::unique_ptr<Task> make_task(const RunConfig& config) {
   if (name == "ddxplus") return std::make_unique<DdxplusTask>(config);
   if (name == "demo") return std::make_unique<DemoTask>(config);
   if (name == "hotpotqa") return std::make_unique<HotpotqaTask>(config);
+  if (name == "mbpp") return std::make_unique<MbppTask>(config);
   if (name == "jsonl") return std::make_unique<JsonlTask>(config);
-  throw_user_error("task.name = {}: the tasks that exist are ddxplus, hotpotqa, demo and jsonl", name);
+  throw_user_error("task.name = {}: the tasks that exist are ddxplus, hotpotqa, mbpp, demo and jsonl", name);
 }
 
 }  // namespace setrl::tasks

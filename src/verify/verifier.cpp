@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "verify/external_grader.h"
+#include "verify/program_grader.h"
 #include "verify/reward_terms.h"
 #include "verify/set_grader.h"
 
@@ -16,6 +17,7 @@ class NamedGrader : public Grader {
  public:
   explicit NamedGrader(const RunConfig& config) : exact_(config.reward.abstention, false) {
     if (!config.verify.external.empty()) external_ = std::make_unique<ExternalGrader>(config);
+    if (config.task.programs) programs_ = std::make_unique<ProgramGrader>(config.verify, config.reward.abstention);
   }
   void grade(const Problem& problem, Verdict& verdict) const override { grader_of(problem).grade(problem, verdict); }
   void grade_all(const Problem& problem, const std::vector<Verdict*>& verdicts) const override {
@@ -26,6 +28,7 @@ class NamedGrader : public Grader {
   const Grader& grader_of(const Problem& problem) const {
     const auto name = nlohmann::json::parse(problem.payload).at("grader").get<std::string>();
     if (name == "exact") return exact_;
+    if (name == "tests" && programs_) return *programs_;
     SETRL_CHECK(name == "external", "problem {} names the grader {}", problem.id, name);
     if (!external_) {
       throw_user_error("problem {} has the grader \"external\": give the program's command as verify.external",
@@ -36,6 +39,7 @@ class NamedGrader : public Grader {
 
   SetGrader exact_;
   std::unique_ptr<ExternalGrader> external_;
+  std::unique_ptr<ProgramGrader> programs_;
 };
 
 }  // namespace
@@ -48,7 +52,8 @@ std::unique_ptr<Grader> make_grader(const RunConfig& config) {
   if (name == "demo" || name == "ddxplus") return std::make_unique<SetGrader>(config.reward.abstention, false);
   if (name == "hotpotqa") return std::make_unique<SetGrader>(config.reward.abstention, true);
   if (name == "jsonl") return std::make_unique<NamedGrader>(config);
-  throw_user_error("task.name = {}: no grader for this task; choose demo, ddxplus, hotpotqa or jsonl", name);
+  if (name == "mbpp") return std::make_unique<ProgramGrader>(config.verify, config.reward.abstention);
+  throw_user_error("task.name = {}: no grader for this task; choose demo, ddxplus, hotpotqa, mbpp or jsonl", name);
 }
 
 RewardSection reward_of(const RunConfig& config) {

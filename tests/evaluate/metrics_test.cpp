@@ -222,6 +222,30 @@ TEST(Bootstrap, PointEstimateIsThePlainMetric) {
   }
 }
 
+Verdict programs(const std::vector<ProgramTrace>& traces, std::vector<std::uint8_t> correct) {
+  Verdict verdict = graded(std::vector<std::int32_t>(traces.size(), 0), std::move(correct), {});
+  verdict.programs = traces;
+  return verdict;
+}
+
+// Programs have no list of golds: each different syntax tree that passed counts once over all completions.
+TEST(Programs, AreCountedByTreeAndByBehaviour) {
+  const Group group =
+      group_of(0, {programs({{11, 7, ""}, {22, 7, ""}, {33, 8, "test 1 is false"}}, {1, 1, 0}),
+                   programs({{11, 7, ""}, {44, 9, "x"}, {0, 0, "SyntaxError"}}, {1, 0, 0}), malformed()});
+  const auto result = metrics({group}, 3);
+  EXPECT_EQ(result.at("unique_correct"), 2);
+  EXPECT_EQ(result.at("unique_answers"), 5);  // 11, 22, 33, 44, and the text that is no program
+  EXPECT_EQ(result.at("unique_behaviours"), 3);
+  EXPECT_EQ(result.at("correct_per_set"), 1);
+  EXPECT_EQ(result.at("missed_golds"), 0);
+  EXPECT_TRUE(std::isnan(result.at("coverage")));
+  // One set finds 2, one 1, one none: 1 on average. All three find 2.
+  EXPECT_NEAR(result.at("coverage_at_3"), 1, 1e-12);
+  EXPECT_NEAR(result.at("coverage_at_9"), 2, 1e-12);
+  EXPECT_EQ(metrics({group_of(1, {malformed()})}, 3).count("unique_behaviours"), 0u);
+}
+
 // A 95 % interval holds the truth in about 95 % of repetitions: 285 of 300, standard error 3.8. The bounds are 3.5
 // standard errors above and 4.5 below, since percentile intervals of 60 problems are a little narrow.
 TEST(Bootstrap, CoversTheTruthAtItsLevel) {

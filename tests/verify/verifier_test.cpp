@@ -117,7 +117,7 @@ TEST(Verifier, BadOptionsAreReportedBeforeTheFirstText) {
   config.reward.correctness = "most";
   EXPECT_THROW(Verifier{config}, UserError);
   config = config_of("rlcr", 3);
-  config.task.name = "mbpp";
+  config.task.name = "poetry";
   EXPECT_THROW(Verifier{config}, UserError);
 }
 
