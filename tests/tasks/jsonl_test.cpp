@@ -127,6 +127,7 @@ TEST_F(Jsonl, ProgramsAreJudgedByTests) {
     EXPECT_THAT(error_of(config_), HasSubstr("test.jsonl: line 1: ")) << line;
   }
   config_.task.programs = false;
+  folder_.write("train.jsonl", R"({"prompt": "x", "golds": ["y"]})");
   EXPECT_THAT(error_of_line(R"({"prompt": "x", "tests": ["t"]})"), HasSubstr("task.programs"));
 }
 
