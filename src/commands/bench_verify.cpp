@@ -84,7 +84,7 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
   const Stopwatch clock;
   for (const auto& group : groups) roles::send_group(world, 0, roles::kGenerated, group);
   roles::StepReport report;
-  double graded = 0, correct = 0, programs = 0, tokens = 0, failures = 0;
+  std::int64_t graded = 0, correct = 0, programs = 0, tokens = 0, failures = 0;
   if (verifier) {
     verifier->verify_evaluation(order, report);
     for (std::size_t i = 0; i < order.items.size(); ++i) {
@@ -92,16 +92,17 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
       for (const auto& verdict : group.verdicts) {
         graded += verdict.outcome == Outcome::graded ? 1 : 0;
         correct += verdict.correct_count();
-        programs += static_cast<double>(verdict.programs.size());
+        programs += static_cast<std::int64_t>(verdict.programs.size());
         failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
       }
-      for (const auto& completion : group.completions) tokens += static_cast<double>(completion.tokens.size());
+      for (const auto& completion : group.completions) tokens += static_cast<std::int64_t>(completion.tokens.size());
     }
   }
   world.barrier();
   const double seconds = clock.seconds();
   if (!session->is_root()) return kExitDone;
-  const double completions = static_cast<double>(order.items.size()) * order.samples;
+  const auto count = static_cast<std::int64_t>(order.items.size()) * order.samples;
+  const auto completions = static_cast<double>(count);
   // Programs run side by side; all else is the work of one core.
   const int own_workers = config.verify.workers > 0 ? config.verify.workers : available_cores();
   const int workers = session->grammar.programs ? own_workers : 1;
@@ -111,8 +112,8 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
       {"rollout_ranks", session->plan.rollout_ranks.size()},
       {"problems", order.items.size()},
       {"group", order.samples},
-      {"completions", completions},
-      {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
+      {"completions", count},
+      {"tokens_per_completion", std::round(10 * static_cast<double>(tokens) / completions) / 10},
       {"graded", graded},
       {"correct", correct},
       {"programs", programs},
