@@ -32,7 +32,7 @@ Completion completion_of(const roles::Session& session, const Problem& problem, 
   AnswerSet set = session.task->gold_answer_set(problem, session.grammar);
   for (int i = 0; i < think_tokens / 6; ++i) set.think += " This finding speaks for it.";
   if (sample % 4 == 1) set.answers.front() = "no such answer";
-  if (session.grammar.programs) {  // samples differ: equal programs are run once
+  if (session.grammar.programs) {  // equal texts would be run once
     for (auto& answer : set.answers) answer += fmt::format("\n# sample {}", sample);
   }
   std::string text = text::render(session.grammar, set);
@@ -84,45 +84,44 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
   const Stopwatch clock;
   for (const auto& group : groups) roles::send_group(world, 0, roles::kGenerated, group);
   roles::StepReport report;
-  std::int64_t graded = 0, correct = 0, programs = 0, tokens = 0, failures = 0;
+  double graded = 0, tokens = 0, failures = 0, programs = 0;
   if (verifier) {
     verifier->verify_evaluation(order, report);
     for (std::size_t i = 0; i < order.items.size(); ++i) {
       const Group group = roles::receive_group(world, roles::kVerified);
       for (const auto& verdict : group.verdicts) {
         graded += verdict.outcome == Outcome::graded ? 1 : 0;
-        correct += verdict.correct_count();
-        programs += static_cast<std::int64_t>(verdict.programs.size());
         failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
+        programs += static_cast<double>(verdict.programs.size());
       }
-      for (const auto& completion : group.completions) tokens += static_cast<std::int64_t>(completion.tokens.size());
+      for (const auto& completion : group.completions) tokens += static_cast<double>(completion.tokens.size());
     }
   }
   world.barrier();
   const double seconds = clock.seconds();
   if (!session->is_root()) return kExitDone;
-  const auto count = static_cast<std::int64_t>(order.items.size()) * order.samples;
-  const auto completions = static_cast<double>(count);
-  // Programs run side by side; all else is the work of one core.
-  const int own_workers = config.verify.workers > 0 ? config.verify.workers : available_cores();
-  const int workers = session->grammar.programs ? own_workers : 1;
+  const double completions = static_cast<double>(order.items.size()) * order.samples;
+  // Programs run side by side; everything else is graded by one thread.
+  const int workers = config.verify.workers > 0 ? config.verify.workers : available_cores();
+  const int cores = session->grammar.programs ? workers : 1;
   const nlohmann::ordered_json line = {
       {"bench", "verify"},
       {"task", config.task.name},
       {"rollout_ranks", session->plan.rollout_ranks.size()},
       {"problems", order.items.size()},
       {"group", order.samples},
-      {"completions", count},
-      {"tokens_per_completion", std::round(10 * static_cast<double>(tokens) / completions) / 10},
+      {"completions", completions},
+      {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
       {"graded", graded},
-      {"correct", correct},
       {"programs", programs},
-      {"workers", workers},
       {"infrastructure_failures", failures},
       {"seconds", seconds},
       {"verify_s", report.verify_s},
+      {"programs_per_s", std::round(programs / seconds)},
       {"completions_per_s", std::round(completions / seconds)},
-      {"completions_per_s_per_core", std::round(completions / report.verify_s / workers)},
+      {"cores", cores},
+      {"programs_per_s_per_core", std::round(programs / report.verify_s / cores)},
+      {"completions_per_s_per_core", std::round(completions / report.verify_s / cores)},
       {"peak_rss_bytes", peak_rss_bytes()}};
   fmt::print("{}\n", line.dump());
   return kExitDone;

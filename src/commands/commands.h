@@ -16,8 +16,10 @@ int eval(const config::ParsedCommand& command, comm::Communicator& world);
 
 // One process.
 int ask(const config::ParsedCommand& command, comm::Communicator& world);
+int plan(const RunConfig& config);
 int inspect(const RunConfig& config);
 int report(const RunConfig& config);
+int check(const RunConfig& config);
 int export_model(const RunConfig& config);
 int bench(const config::ParsedCommand& command, comm::Communicator& world);
 

@@ -18,8 +18,8 @@ struct Candidate {
   std::size_t order = 0;  // of its first occurrence
   std::string answer;
   std::int32_t gold = -1;
-  bool correct = false;
   ProgramTrace program;
+  bool correct = false;
   double f1 = 0;
   std::int64_t votes = 0;
   double confidence_sum = 0;
@@ -44,8 +44,8 @@ void add_completion(const Completion& completion, const Verdict& verdict,
       candidate.order = candidates.size();
       candidate.answer = verdict.answers.answers[slot];
       candidate.gold = verdict.matched_gold[slot];
-      if (!verdict.f1.empty()) candidate.f1 = verdict.f1[slot];
       if (!verdict.programs.empty()) candidate.program = verdict.programs[slot];
+      if (!verdict.f1.empty()) candidate.f1 = verdict.f1[slot];
     }
     const auto& confidences = verdict.answers.confidences;
     candidate.correct = candidate.correct || verdict.correct[slot] != 0;
@@ -71,8 +71,8 @@ Verdict chosen(std::map<std::string, Candidate>& candidates, std::int64_t comple
     verdict.answers.answers.push_back(candidate.answer);
     verdict.correct.push_back(candidate.correct ? 1 : 0);
     verdict.matched_gold.push_back(candidate.gold);
-    if (f1) verdict.f1.push_back(candidate.f1);
     if (programs) verdict.programs.push_back(candidate.program);
+    if (f1) verdict.f1.push_back(candidate.f1);
     if (kind == Aggregation::self_consistency) {
       verdict.answers.confidences.push_back(static_cast<double>(candidate.votes) / static_cast<double>(completions));
     } else if (calibrated) {

@@ -1,5 +1,7 @@
 #include "evaluate/observations.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -74,9 +76,8 @@ double confidence_sum(const Verdict& verdict) {
 }
 
 std::string identity_of(const Verdict& verdict, std::size_t slot) {
-  // Programs have no list of golds: what is the same has the same syntax tree.
-  if (!verdict.programs.empty() && verdict.programs[slot].tree != 0) {
-    return "tree/" + std::to_string(verdict.programs[slot].tree);
+  if (slot < verdict.programs.size() && verdict.programs[slot].tree != 0) {
+    return fmt::format("program/{:016x}", verdict.programs[slot].tree);
   }
   const auto gold = verdict.matched_gold[slot];
   return gold >= 0 ? identity_of_gold(gold) : "text/" + folded(verdict.answers.answers[slot]);

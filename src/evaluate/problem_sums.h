@@ -55,8 +55,8 @@ class ProblemSums {
   std::vector<std::int64_t> token_budgets_;  // of coverage_at_tokens_N and its kin
   std::size_t size_ = 0;                     // S
   bool calibrated_ = true;                   // the sets have confidences
-  bool programs_ = false;                    // answers are programs
   bool has_f1_ = false;                      // some verdict has word overlaps
+  bool programs_ = false;                    // answers are programs
   // Subtracted before squares are summed, against cancellation.
   double reward_centre_ = 0, confidence_centre_ = 0, count_centre_ = 0;
   std::map<double, std::uint32_t> distinct_;

@@ -114,6 +114,7 @@ void visit(Archive& archive, Completion& completion) {
   visit(archive, completion.sample_index);
   visit(archive, completion.tokens);
   visit(archive, completion.logprobs);
+  visit(archive, completion.forced);
   visit(archive, completion.oldest_version);
   visit(archive, completion.newest_version);
   visit_enum(archive, completion.finish, FinishReason::length);

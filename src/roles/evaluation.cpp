@@ -61,16 +61,18 @@ void write_evaluation(const Session& session, const std::string& folder, const s
   }
   std::filesystem::rename(path + ".json.tmp", path + ".json");
 
-  store::TrajectoryInfo info;
-  info.step = step;
-  info.config_hash = session.config_hash;
-  store::TrajectoryWriter writer(path + ".h5", info);
-  for (const auto& group : groups) {
-    std::vector<std::string> texts;
-    for (const auto& completion : group.completions) texts.push_back(session.policy.text_of(completion.tokens));
-    writer.append(group, texts);
-  }
-  writer.publish();
+  session.store->call([&] {
+    store::TrajectoryInfo info;
+    info.step = step;
+    info.config_hash = session.config_hash;
+    store::TrajectoryWriter writer(path + ".h5", info);
+    for (const auto& group : groups) {
+      std::vector<std::string> texts;
+      for (const auto& completion : group.completions) texts.push_back(session.policy.text_of(completion.tokens));
+      writer.append(group, texts);
+    }
+    writer.publish();
+  });
 }
 
 }  // namespace setrl::roles

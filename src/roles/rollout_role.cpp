@@ -15,10 +15,25 @@ void load_engine(const model::WeightSource& source, rollout::Engine& engine) {
   engine.end_update(0);
 }
 
+rollout::TextSide text_side(const Policy& policy, const text::Grammar& grammar) {
+  const text::Tokenizer* tokenizer = policy.tokenizer.get();
+  rollout::TextSide side;
+  side.bytes_of = [tokenizer](std::int32_t id) {
+    const bool text = id < tokenizer->vocabulary_size() && !tokenizer->is_special(id);  // models may have spare ids
+    return text ? tokenizer->bytes_of(id) : std::string_view();
+  };
+  side.encode = [tokenizer](std::string_view text) { return tokenizer->encode(text); };
+  side.stop_ids = policy.stop_ids;
+  side.last_tag = text::last_tag(grammar);
+  side.think_open = "<think>";
+  side.think_close = "</think>";
+  return side;
+}
+
 RolloutRole::RolloutRole(const Session& session)
     : session_(session),
       engine_(session.policy.weights->spec(), model::choose_dtype(session.config.model.dtype),
-              session.config.rollout.max_batch) {}
+              rollout::engine_options(session.config)) {}
 
 void RolloutRole::load_weights() {
   load_engine(*session_.policy.weights, engine_);
@@ -47,14 +62,9 @@ void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
     groups.push_back(std::move(group));
   }
 
-  rollout::SamplingOptions sampling;
+  auto sampling = rollout::sampling_options(config, text_side(session_.policy, session_.grammar));
   sampling.temperature = order.temperature;
-  sampling.top_k = config.rollout.top_k;
-  sampling.top_p = config.rollout.top_p;
-  sampling.min_p = config.rollout.min_p;
-  sampling.max_new_tokens = config.rollout.max_new_tokens;
   sampling.seed = order.seed;
-  sampling.stop_ids = session_.policy.stop_ids;
   const auto stats = engine_.generate(
       requests, sampling,
       [&](const rollout::GenerationRequest& request, std::vector<Completion> completions) {

@@ -19,9 +19,9 @@ std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan pl
   // In the synchronous mode roles work in turn, so each rank may use all cores that it is allowed to.
   at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
   auto groups = topology::make_groups(world, plan);
-  std::unique_ptr<Session> session(new Session{config, world, std::move(plan), std::move(groups), open_policy(config),
-                                               tasks::make_task(config), text::grammar_of(config),
-                                               config::config_hash(config), nullptr});
+  std::unique_ptr<Session> session(new Session{
+      config, world, std::move(plan), std::move(groups), open_policy(config), tasks::make_task(config),
+      text::grammar_of(config), config::config_hash(config), nullptr, std::make_unique<store::StoreThread>()});
   if (evaluation_config(config).task.k != config.task.k) {
     session->single_answer_task = tasks::make_task(evaluation_config(config));
   }

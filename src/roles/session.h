@@ -7,6 +7,7 @@
 #include "comm/communicator.h"
 #include "config/run_config.h"
 #include "roles/policy.h"
+#include "store/store_thread.h"
 #include "tasks/task.h"
 #include "topology/groups.h"
 #include "topology/plan.h"
@@ -24,6 +25,8 @@ struct Session {
   std::string config_hash;
   // The task as evaluations ask it, where that differs (single answers); else null.
   std::unique_ptr<tasks::Task> single_answer_task;
+
+  std::unique_ptr<store::StoreThread> store;  // owns this process's HDF5 calls; ends before what its works use
 
   const tasks::Task& evaluation_task() const { return single_answer_task ? *single_answer_task : *task; }
 

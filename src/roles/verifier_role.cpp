@@ -42,26 +42,28 @@ void VerifierRole::verify_evaluation(const WorkOrder& order, StepReport& report)
   }
 }
 
-void VerifierRole::write_trajectory(std::int64_t step, std::int64_t policy_version) {
+void VerifierRole::write_trajectory(std::int64_t step, std::int64_t policy_version, StepReport& report) {
   if (finished_.empty()) return;
-  // In the order of the step's list, whatever order the groups came in: equal runs write equal files.
-  std::sort(finished_.begin(), finished_.end(), [](const Group& a, const Group& b) { return a.index < b.index; });
+  const Stopwatch clock;
   const auto& ranks = session_.plan.verifier_ranks;
   const auto part = std::find(ranks.begin(), ranks.end(), session_.world.rank()) - ranks.begin();
   store::TrajectoryInfo info;
   info.step = step;
   info.policy_version = policy_version;
   info.config_hash = session_.config_hash;
-  store::TrajectoryWriter writer(store::trajectory_path(session_.config.run.dir, step, static_cast<int>(part)), info);
-  for (const auto& group : finished_) writer.append(group, texts_of(group));
-  writer.publish();
+  const std::string path = store::trajectory_path(session_.config.run.dir, step, static_cast<int>(part));
+  const Policy& policy = session_.policy;
+  session_.store->post([path, info, &policy, groups = std::move(finished_)] {
+    store::TrajectoryWriter writer(path, info);
+    for (const auto& group : groups) {
+      std::vector<std::string> texts;
+      for (const auto& completion : group.completions) texts.push_back(policy.text_of(completion.tokens));
+      writer.append(group, texts);
+    }
+    writer.publish();
+  });
   finished_.clear();
-}
-
-std::vector<std::string> VerifierRole::texts_of(const Group& group) const {
-  std::vector<std::string> texts;
-  for (const auto& completion : group.completions) texts.push_back(session_.policy.text_of(completion.tokens));
-  return texts;
+  report.trajectory_s += clock.seconds();
 }
 
 }  // namespace setrl::roles

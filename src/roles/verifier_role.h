@@ -22,12 +22,12 @@ class VerifierRole {
   void verify_training(const WorkOrder& order, StepReport& report);
   void verify_evaluation(const WorkOrder& order, StepReport& report);
 
-  // Writes the groups graded since the last call as this rank's part of the step's trajectory file.
-  void write_trajectory(std::int64_t step, std::int64_t policy_version);
+  // Has the store's thread write the groups graded since the last call as this rank's part of the step's trajectory
+  // file.
+  void write_trajectory(std::int64_t step, std::int64_t policy_version, StepReport& report);
 
  private:
   Group grade(const verify::Verifier& verifier, StepReport& report);
-  std::vector<std::string> texts_of(const Group& group) const;
 
   const Session& session_;
   verify::Verifier verifier_;

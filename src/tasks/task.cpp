@@ -14,8 +14,8 @@ std::unique_ptr<Task> make_task(const RunConfig& config) {
   if (name == "ddxplus") return std::make_unique<DdxplusTask>(config);
   if (name == "demo") return std::make_unique<DemoTask>(config);
   if (name == "hotpotqa") return std::make_unique<HotpotqaTask>(config);
-  if (name == "mbpp") return std::make_unique<MbppTask>(config);
   if (name == "jsonl") return std::make_unique<JsonlTask>(config);
+  if (name == "mbpp") return std::make_unique<MbppTask>(config);
   throw_user_error("task.name = {}: the tasks that exist are ddxplus, hotpotqa, mbpp, demo and jsonl", name);
 }
 

@@ -51,8 +51,8 @@ std::unique_ptr<Grader> make_grader(const RunConfig& config) {
   }
   if (name == "demo" || name == "ddxplus") return std::make_unique<SetGrader>(config.reward.abstention, false);
   if (name == "hotpotqa") return std::make_unique<SetGrader>(config.reward.abstention, true);
-  if (name == "jsonl") return std::make_unique<NamedGrader>(config);
   if (name == "mbpp") return std::make_unique<ProgramGrader>(config.verify, config.reward.abstention);
+  if (name == "jsonl") return std::make_unique<NamedGrader>(config);
   throw_user_error("task.name = {}: no grader for this task; choose demo, ddxplus, hotpotqa, mbpp or jsonl", name);
 }
 

@@ -19,7 +19,7 @@ class Grader {
   virtual ~Grader() = default;
   // Fills verdict.matched_gold [K] and verdict.correct [K] from verdict.answers (well formed).
   virtual void grade(const Problem& problem, Verdict& verdict) const = 0;
-  // The same for several sets of one problem; for graders that work on them side by side.
+  // Several well-formed completions of one problem; a grader that works on many at a time overrides it.
   virtual void grade_all(const Problem& problem, const std::vector<Verdict*>& verdicts) const {
     for (auto* verdict : verdicts) grade(problem, *verdict);
   }
@@ -38,21 +38,21 @@ RewardSection reward_of(const RunConfig& config);
 // `length_fraction`: completion tokens / rollout.max_new_tokens, for the overlong penalty.
 void score(const RewardSection& reward, const text::Grammar& grammar, double length_fraction, Verdict& verdict);
 
-// What a policy wrote, as the verifier needs it.
+// One completion as the verifier reads it.
 struct CompletionText {
-  std::string text;         // without the end-of-turn token
-  bool ended = false;       // that token was there
-  std::int64_t tokens = 0;  // length
+  std::string text;         // without its end-of-turn token
+  bool ended = true;        // that token was there
+  std::int64_t tokens = 0;  // with it
 };
 
 // Immutable once made; one instance serves any number of threads.
 class Verifier {
  public:
   explicit Verifier(const RunConfig& config);
+  // [texts] one verdict each, in order.
+  std::vector<Verdict> verify_all(const Problem& problem, const std::vector<CompletionText>& texts) const;
   // `text`: the completion without its end-of-turn token; `ended`: that token was there.
   Verdict verify(const Problem& problem, const std::string& text, bool ended, std::int64_t tokens) const;
-  // Verdicts of several completions of one problem, in order.
-  std::vector<Verdict> verify_all(const Problem& problem, const std::vector<CompletionText>& texts) const;
 
  private:
   RewardSection reward_;

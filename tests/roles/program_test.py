@@ -11,7 +11,7 @@ import unittest
 
 SOURCE = os.environ["SETRL_SOURCE_DIR"]
 SETRL = os.path.join(os.environ["SETRL_BINARY_DIR"], "setrl")
-TIMINGS = {"rollout_s", "verify_s", "learn_s", "sync_s", "checkpoint_s", "step_s", "rollout_tokens_per_s", "learn_tokens_per_s",
+TIMINGS = {"rollout_s", "verify_s", "learn_s", "sync_s", "trajectory_s", "checkpoint_s", "step_s", "rollout_tokens_per_s", "learn_tokens_per_s",
            "peak_rss_bytes"}
 ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                    OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_btl_vader_single_copy_mechanism="none")
@@ -54,7 +54,7 @@ class Program(unittest.TestCase):
             return [{k: v for k, v in json.loads(line).items() if k not in TIMINGS} for line in lines]
 
     def weights(self, name):
-        out = self.path(name + "-export")
+        out = tempfile.mkdtemp(dir=self.folder)
         self.call("export", self.path(name), f"--output={out}")
         with open(os.path.join(out, "model.safetensors"), "rb") as file:
             return file.read()
