@@ -206,12 +206,12 @@ class Evaluation(Program):
 
     def evaluate(self, name, mode, *options, ranks=1):
         self.call("eval", f"--model.path={self.path('sft')}", f"--run.dir={self.path(name)}", f"--eval.mode={mode}",
-                  "--eval.problems=6", "--rollout.max_new_tokens=100", *options, ranks=ranks)
+                  "--eval.problems=6", "--rollout.max_new_tokens=110", *options, ranks=ranks)
         with open(self.path(name + "/eval.json")) as file:
             return json.load(file)
 
     def test_modes_files_figures_and_report(self):
-        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=256", "--sft.epochs=6")
+        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=512", "--sft.epochs=6", "--sft.learning_rate=1e-3")
         self.modes_equal_an_independent_calculation_and_can_be_drawn()
         self.a_run_evaluates_in_another_mode_and_is_reported()
 
