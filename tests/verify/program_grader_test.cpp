@@ -3,9 +3,11 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/system.h"
 #include "verify/sandbox_support.h"
 
 namespace setrl::verify {
@@ -288,6 +290,32 @@ TEST(Sandboxes, FailuresAreNoVerdict) {
     EXPECT_EQ(verifier.verify(doubling(), text_of({"def twice(x): return 2 * x"}), true, 9).correct_count(), 1);
   }
   std::filesystem::remove_all(folder);
+}
+
+// A program that would be in time on an idle machine is never called wrong because other processes have the cores.
+TEST(Sandboxes, AnOverloadedMachineIsNotTheProgramsFault) {
+  SKIP_WITHOUT_SANDBOX();
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> others;
+  for (int i = 0; i < 4 * available_cores(); ++i) {
+    others.emplace_back([&stop] {
+      while (!stop) {
+      }
+    });
+  }
+  VerifySection verify = quick_limits();
+  verify.wall_s = 0.5;
+  verify.retries = 0;
+  {
+    const std::string busy = "import time\ndef f():\n    while time.process_time() < 0.3: pass\n    return 1\n";
+    SandboxPool tight(verify);
+    for (const auto& report :
+         tight.run({{}, "", {"assert f() == 1"}}, {busy, busy + "# again", busy + "# and again"})) {
+      EXPECT_NE(report.outcome, ProgramOutcome::failed) << report.reason;
+    }
+  }
+  stop = true;
+  for (auto& other : others) other.join();
 }
 
 TEST(Sandboxes, ManyProducersAtOnce) {
