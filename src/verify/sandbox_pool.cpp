@@ -93,15 +93,12 @@ void SandboxPool::probe() {
   if (verify_.sandbox == "unsafe-none") {
     log::warning("verify.sandbox=unsafe-none: programs of the policy run with the rights of this user");
   }
-  try {
-    Sandbox sandbox(verify_);
-    const ProgramReport report = sandbox.run(probe_tests(verify_.sandbox), kProbe);
-    if (report.outcome != ProgramOutcome::passed) {
-      throw_user_error("verify.sandbox={} does not confine programs: {}. {}", verify_.sandbox, report.reason,
-                       alternatives);
-    }
-  } catch (const SandboxFailure& failure) {
-    throw_user_error("verify.sandbox={} does not work here: {}. {}", verify_.sandbox, failure.what(), alternatives);
+  Sandbox sandbox(verify_);
+  const ProgramReport report = attempt(sandbox, verify_, probe_tests(verify_.sandbox), kProbe);
+  if (report.outcome != ProgramOutcome::passed) {
+    const bool leaks = report.outcome == ProgramOutcome::failed;
+    throw_user_error("verify.sandbox={} {}: {}. {}", verify_.sandbox,
+                     leaks ? "does not confine programs" : "does not work here", report.reason, alternatives);
   }
   log::info("programs of the policy run in a sandbox ({})", verify_.sandbox);
 }
