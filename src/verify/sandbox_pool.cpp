@@ -90,9 +90,6 @@ void SandboxPool::probe() {
       "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0) for bubblewrap; "
       "verify.sandbox=command with verify.command='apptainer exec --containall --net --network none IMAGE.sif'; or, "
       "where the machine holds nothing of worth, verify.sandbox=unsafe-none";
-  if (verify_.sandbox == "unsafe-none") {
-    log::warning("verify.sandbox=unsafe-none: programs of the policy run with the rights of this user");
-  }
   Sandbox sandbox(verify_);
   const ProgramReport report = attempt(sandbox, verify_, probe_tests(verify_.sandbox), kProbe);
   if (report.outcome != ProgramOutcome::passed) {
@@ -100,7 +97,11 @@ void SandboxPool::probe() {
     throw_user_error("verify.sandbox={} {}: {}. {}", verify_.sandbox,
                      leaks ? "does not confine programs" : "does not work here", report.reason, alternatives);
   }
-  log::info("programs of the policy run in a sandbox ({})", verify_.sandbox);
+  if (verify_.sandbox == "unsafe-none") {
+    log::warning("verify.sandbox=unsafe-none: programs of the policy run with the rights of this user");
+  } else {
+    log::info("programs of the policy run in a sandbox (verify.sandbox={})", verify_.sandbox);
+  }
 }
 
 std::vector<ProgramReport> SandboxPool::run(const ProgramTests& tests, const std::vector<std::string>& programs) {

@@ -266,6 +266,20 @@ TEST(Sandboxes, ACommandInFrontOfPython) {
   EXPECT_THAT(reports[2].reason, HasSubstr("PermissionError"));
 }
 
+// Without a sandbox the filter, the limits and the judge are still there.
+TEST(Sandboxes, NoneByExplicitOption) {
+  VerifySection verify = quick_limits();
+  verify.sandbox = "unsafe-none";
+  SandboxPool pool(verify);
+  const auto reports = pool.run({{}, "", {"assert f() == 7"}},
+                                {"def f(): return 7", "import os\ndef f(): return os.fork()",
+                                 "import socket\ndef f(): return socket.socket()", "def f():\n    while True: pass"});
+  EXPECT_EQ(reports[0].outcome, ProgramOutcome::passed) << reports[0].reason;
+  EXPECT_THAT(reports[1].reason, HasSubstr("PermissionError"));
+  EXPECT_THAT(reports[2].reason, HasSubstr("PermissionError"));
+  EXPECT_THAT(reports[3].reason, HasSubstr("CPU time"));
+}
+
 // The sandbox dies with every program: retried, then an outcome of its own, never a wrong answer.
 TEST(Sandboxes, FailuresAreNoVerdict) {
   const std::string folder = std::filesystem::temp_directory_path() / ("setrl-failing-" + std::to_string(::getpid()));
