@@ -1,118 +1,118 @@
-// How fast one verifier rank grades programs: groups arrive from producers that act like rollout ranks.
 #include <cmath>
-#include <condition_variable>
-#include <deque>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/random.h"
 #include "base/system.h"
 #include "commands/commands.h"
-#include "records/wire.h"
-#include "tasks/task.h"
-#include "verify/verifier.h"
+#include "roles/messages.h"
+#include "roles/session.h"
+#include "roles/verifier_role.h"
 
 namespace setrl::commands {
 
 namespace {
 
-constexpr int kProducers = 8;
-
-// Texts of one group: in each set the reference program and programs of other problems, written a little differently
-// every time, as samples of one policy are.
-std::vector<verify::CompletionText> sample_texts(const tasks::Task& task, const Problem& problem,
-                                                 const RunConfig& config) {
-  const text::Grammar grammar = text::grammar_of(config);
-  std::vector<verify::CompletionText> texts;
-  for (int sample = 0; sample < config.rollout.group_size; ++sample) {
-    AnswerSet set = task.gold_answer_set(problem, grammar);
-    for (auto& answer : set.answers) answer += fmt::format("\n# sample {}", sample);
-    const std::string text = text::render(grammar, set);
-    texts.push_back({text, true, static_cast<std::int64_t>(text.size() / 4)});
+// With several ranks the first verifies and the others are rollout ranks that have generated already.
+topology::Plan plan_of(int world_size) {
+  topology::Plan plan;
+  plan.verifier_ranks = {0};
+  for (int rank = 0; rank < world_size; ++rank) {
+    const bool rollout = world_size == 1 || rank > 0;
+    plan.ranks.push_back({rollout, rank == 0, false});
+    if (rollout) plan.rollout_ranks.push_back(rank);
   }
-  return texts;
+  return plan;
 }
 
-// Encoded groups on their way; the completions' texts stand in for what a tokenizer decodes.
-class Mailbox {
- public:
-  struct Item {
-    Bytes group;
-    std::vector<verify::CompletionText> texts;
-  };
-  void put(Item item) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    items_.push_back(std::move(item));
-    wake_.notify_one();
+// What a policy might write for a problem: a gold set after `think_tokens` of thought; of every four completions one
+// with a wrong answer first, one that is cut off, and one without its last tag.
+Completion completion_of(const roles::Session& session, const Problem& problem, int sample, int think_tokens) {
+  AnswerSet set = session.task->gold_answer_set(problem, session.grammar);
+  for (int i = 0; i < think_tokens / 6; ++i) set.think += " This finding speaks for it.";
+  if (sample % 4 == 1) set.answers.front() = "no such answer";
+  std::string text = text::render(session.grammar, set);
+  if (sample % 4 == 3) text.erase(text.rfind('<'));
+  Completion completion;
+  completion.problem_id = problem.id;
+  completion.sample_index = sample;
+  completion.tokens = session.policy.tokenizer->encode(text);
+  completion.finish = sample % 4 == 2 ? FinishReason::length : FinishReason::end_of_turn;
+  if (sample % 4 == 2) {
+    completion.tokens.resize(completion.tokens.size() / 2);
+  } else {
+    completion.tokens.push_back(session.policy.stop_ids.front());
   }
-  Item take() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    wake_.wait(lock, [this] { return !items_.empty(); });
-    Item item = std::move(items_.front());
-    items_.pop_front();
-    return item;
-  }
+  completion.logprobs.assign(completion.tokens.size(), -0.5F);
+  return completion;
+}
 
- private:
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Item> items_;
-};
+std::vector<Group> own_groups(const roles::Session& session, const roles::WorkOrder& order) {
+  std::vector<Group> groups;
+  for (const auto& item : order.items) {
+    if (roles::owner(session.plan.rollout_ranks, item.index) != session.world.rank()) continue;
+    Group group;
+    group.index = item.index;
+    group.problem = session.task->problem(order.split, item.problem);
+    group.prompt = session.policy.prompt(group.problem, session.config.task.max_prompt_tokens);
+    for (int sample = 0; sample < order.samples; ++sample) {
+      group.completions.push_back(completion_of(session, group.problem, sample, session.config.bench.new_tokens));
+    }
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
 
 }  // namespace
 
-int bench_verify(const RunConfig& config) {
-  if (config.task.name != "mbpp") throw_user_error("setrl bench verify measures programs: give --task.name=mbpp");
-  const auto task = tasks::make_task(config);
-  const verify::Verifier verifier(config);
-  const int problems = kProducers * config.bench.prompts;
-
-  Mailbox mailbox;
-  std::vector<std::thread> producers;
-  const Stopwatch clock;
-  for (int producer = 0; producer < kProducers; ++producer) {
-    producers.emplace_back([&, producer] {
-      for (int i = 0; i < config.bench.prompts; ++i) {
-        Group group;
-        group.index = producer * config.bench.prompts + i;
-        group.problem = task->problem("train", group.index % task->size("train"));
-        mailbox.put({encode(group), sample_texts(*task, group.problem, config)});
-      }
-    });
+int bench_verify(const RunConfig& config, comm::Communicator& world) {
+  const auto session = roles::open_session(config, plan_of(world.size()), world);
+  roles::WorkOrder order;
+  order.samples = config.bench.group;
+  for (std::int64_t i = 0; i < config.bench.prompts; ++i) {
+    order.items.push_back({i, i % session->task->size(order.split)});
   }
-  std::int64_t completions = 0, programs = 0, correct = 0, failures = 0;
-  for (int i = 0; i < problems; ++i) {
-    const auto item = mailbox.take();
-    const Group group = decode_group(item.group);
-    for (const auto& verdict : verifier.verify_all(group.problem, item.texts)) {
-      ++completions;
-      programs += static_cast<std::int64_t>(verdict.programs.size());
-      correct += verdict.correct_count();
-      failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
+  const auto groups = own_groups(*session, order);
+  std::unique_ptr<roles::VerifierRole> verifier;
+  if (session->role().verifier) verifier = std::make_unique<roles::VerifierRole>(*session);
+
+  world.barrier();
+  const Stopwatch clock;
+  for (const auto& group : groups) roles::send_group(world, 0, roles::kGenerated, group);
+  roles::StepReport report;
+  double graded = 0, tokens = 0, failures = 0, programs = 0;
+  if (verifier) {
+    verifier->verify_evaluation(order, report);
+    for (std::size_t i = 0; i < order.items.size(); ++i) {
+      const Group group = roles::receive_group(world, roles::kVerified);
+      for (const auto& verdict : group.verdicts) {
+        graded += verdict.outcome == Outcome::graded ? 1 : 0;
+        failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
+        programs += static_cast<double>(verdict.programs.size());
+      }
+      for (const auto& completion : group.completions) tokens += static_cast<double>(completion.tokens.size());
     }
   }
+  world.barrier();
   const double seconds = clock.seconds();
-  for (auto& producer : producers) producer.join();
-
-  const auto rate = [seconds](double count) { return std::round(10 * count / seconds) / 10; };
-  const int workers = config.verify.workers > 0 ? config.verify.workers : available_cores();
+  if (!session->is_root()) return kExitDone;
+  const double completions = static_cast<double>(order.items.size()) * order.samples;
   const nlohmann::ordered_json line = {{"bench", "verify"},
                                        {"task", config.task.name},
-                                       {"sandbox", config.verify.sandbox},
-                                       {"producers", kProducers},
-                                       {"workers", workers},
-                                       {"group", config.rollout.group_size},
-                                       {"k", config.task.k},
+                                       {"rollout_ranks", session->plan.rollout_ranks.size()},
+                                       {"problems", order.items.size()},
+                                       {"group", order.samples},
                                        {"completions", completions},
+                                       {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
+                                       {"graded", graded},
                                        {"programs", programs},
-                                       {"correct", correct},
                                        {"infrastructure_failures", failures},
-                                       {"seconds", std::round(100 * seconds) / 100},
-                                       {"completions_per_s", rate(static_cast<double>(completions))},
-                                       {"programs_per_s", rate(static_cast<double>(programs))},
-                                       {"programs_per_s_per_core", rate(static_cast<double>(programs) / workers)},
+                                       {"seconds", seconds},
+                                       {"verify_s", report.verify_s},
+                                       {"programs_per_s", std::round(programs / seconds)},
+                                       {"completions_per_s", std::round(completions / seconds)},
+                                       {"completions_per_s_per_core", std::round(completions / report.verify_s)},
                                        {"peak_rss_bytes", peak_rss_bytes()}};
   fmt::print("{}\n", line.dump());
   return kExitDone;

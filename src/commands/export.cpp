@@ -20,7 +20,7 @@ int export_model(const RunConfig& config) {
       [&](const std::string& name, std::int64_t begin, std::int64_t end, float* out) {
         weights.read(name, begin, end, out);
       },
-      roles::policy_files(policy), policy.stop_ids);
+      roles::policy_files(policy), policy.stop_ids, config.export_.shard_bytes);
   fmt::print("{} -> {} ({})\n", weights.describe(), output, config.export_.dtype);
   return kExitDone;
 }

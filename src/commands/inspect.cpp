@@ -42,8 +42,10 @@ void show_checkpoint(const std::string& folder) {
 
 std::string answer_result(const Problem& problem, const Verdict& verdict, std::size_t k) {
   const int gold = verdict.matched_gold[k];
-  if (verdict.correct[k] != 0) return "correct: " + problem.golds.at(static_cast<std::size_t>(gold)).text;
-  return gold >= 0 ? "repeats a gold" : "wrong";
+  const bool listed = gold >= 0 && static_cast<std::size_t>(gold) < problem.golds.size();
+  if (verdict.correct[k] != 0)
+    return listed ? "correct: " + problem.golds[static_cast<std::size_t>(gold)].text : "correct";
+  return gold >= 0 ? "repeats a gold" : gold == kAbstained ? "abstains" : "wrong";
 }
 
 std::string program_result(const Verdict& verdict, std::size_t k) {
@@ -68,7 +70,56 @@ void show_text(const store::StoredGroup& stored, std::size_t i) {
   fmt::print("\n");
 }
 
-// Rows of completions, or the texts of one problem.
+const char* option_name(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::graded: return "graded";
+    case Outcome::bad_format: return "bad_format";
+    case Outcome::infrastructure_failure: return "infrastructure_failure";
+  }
+  return "unknown";
+}
+
+bool is_wanted(const InspectSection& options, const Verdict& verdict) {
+  const int correct = verdict.correct_count();
+  return verdict.total >= options.min_reward && verdict.total <= options.max_reward && correct >= options.min_correct &&
+         correct <= options.max_correct &&
+         (options.outcome == "any" || options.outcome == option_name(verdict.outcome));
+}
+
+void show_problem(const Problem& problem) {
+  for (const auto& message : problem.messages) fmt::print("\n[{}]\n{}\n", message.role, message.content);
+  fmt::print("\ngolds:\n");
+  for (const auto& gold : problem.golds) {
+    fmt::print("  {}{}\n", gold.text, gold.probability < 0 ? "" : fmt::format("  p = {:.3f}", gold.probability));
+  }
+}
+
+// Rows of the wanted completions of one file, or their texts. Returns how many.
+int show_groups(const InspectSection& options, const store::Trajectory& trajectory, int most) {
+  const bool texts = options.texts || !options.problem.empty();
+  int shown = 0;
+  for (const auto& stored : trajectory.groups) {
+    const auto& group = stored.group;
+    if (!options.problem.empty() && group.problem.id != options.problem) continue;
+    bool heading = false;
+    for (std::size_t i = 0; i < group.completions.size() && shown < most; ++i) {
+      const auto& verdict = group.verdicts[i];
+      if (!is_wanted(options, verdict)) continue;
+      ++shown;
+      if (!texts) {
+        fmt::print("  {:<28}{:>7}{:>8}{:>9.4f}{:>8}  {}\n", group.problem.id, group.completions[i].sample_index,
+                   group.completions[i].tokens.size(), verdict.total, verdict.correct_count(),
+                   outcome_name(verdict.outcome));
+        continue;
+      }
+      if (!heading) show_problem(group.problem);
+      heading = true;
+      show_text(stored, i);
+    }
+  }
+  return shown;
+}
+
 void show_trajectory(const InspectSection& options, const std::vector<std::string>& files) {
   int shown = 0;
   for (const auto& file : files) {
@@ -78,35 +129,10 @@ void show_trajectory(const InspectSection& options, const std::vector<std::strin
     fmt::print("{}\n  step {}, policy version {}, configuration {}: {} problems, {} completions\n", file,
                trajectory.info.step, trajectory.info.policy_version, trajectory.info.config_hash,
                trajectory.groups.size(), completions);
-    if (options.problem.empty()) {
+    if (options.problem.empty() && !options.texts) {
       fmt::print("  {:<28}{:>7}{:>8}{:>9}{:>8}  {}\n", "problem", "sample", "tokens", "reward", "correct", "outcome");
     }
-    for (const auto& stored : trajectory.groups) {
-      const auto& group = stored.group;
-      if (!options.problem.empty() && group.problem.id != options.problem) continue;
-      bool heading = options.problem.empty();
-      for (std::size_t i = 0; i < group.completions.size() && shown < options.limit; ++i) {
-        const auto& verdict = group.verdicts[i];
-        if (verdict.total < options.min_reward || verdict.total > options.max_reward) continue;
-        ++shown;
-        if (options.problem.empty()) {
-          fmt::print("  {:<28}{:>7}{:>8}{:>9.4f}{:>8}  {}\n", group.problem.id, group.completions[i].sample_index,
-                     group.completions[i].tokens.size(), verdict.total, verdict.correct_count(),
-                     outcome_name(verdict.outcome));
-          continue;
-        }
-        if (!heading) {
-          for (const auto& message : group.problem.messages) fmt::print("\n[{}]\n{}\n", message.role, message.content);
-          fmt::print("\ngolds:\n");
-          for (const auto& gold : group.problem.golds) {
-            fmt::print("  {}{}\n", gold.text,
-                       gold.probability < 0 ? "" : fmt::format("  p = {:.3f}", gold.probability));
-          }
-          heading = true;
-        }
-        show_text(stored, i);
-      }
-    }
+    shown += show_groups(options, trajectory, options.limit - shown);
   }
   if (shown == 0) fmt::print("nothing matches\n");
 }

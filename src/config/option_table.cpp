@@ -132,10 +132,12 @@ void run_options(Table& t) {
   const auto at = &RunConfig::run;
   t.text("run.dir", at, &S::dir, "Run directory: configuration, metrics, trajectories, checkpoints, logs.",
          Effect::machine);
-  t.text("run.resume", at, &S::resume,
-         "auto: continue from the newest whole checkpoint of run.dir, or start where there is none; never: refuse a "
-         "directory that holds a run; otherwise the folder of a checkpoint to continue from.",
-         Effect::machine);
+  t.text(
+      "run.resume", at, &S::resume,
+      "auto: continue from the newest whole checkpoint of run.dir, or start where there is none; never: refuse a "
+      "directory that holds a run; otherwise the folder to continue from: a checkpoint, or a run directory (its newest "
+      "whole checkpoint), also of another run.",
+      Effect::machine);
   t.integer<S, std::uint64_t>("run.seed", at, &S::seed, 0, kMax<std::uint64_t>, "", "Seed of every random choice.");
   t.integer<S, std::int64_t>("run.steps", at, &S::steps, 0, kMax<std::int64_t>, "steps", "Training steps of the run.");
   t.integer("run.threads", at, &S::threads, 0, 1024, "threads",
@@ -169,11 +171,11 @@ void model_options(Table& t) {
 void task_options(Table& t) {
   using S = TaskSection;
   const auto at = &RunConfig::task;
-  t.choice("task.name", at, &S::name, {"ddxplus", "mbpp", "demo"},
-           "ddxplus: differential diagnosis; mbpp: Python programs judged by tests; demo: the built-in task, a "
-           "diagnosis.");
-  t.text("task.path", at, &S::path, "Folder of the task's files (ddxplus), or the file (mbpp: either).",
-         Effect::machine);
+  t.choice(
+      "task.name", at, &S::name, {"ddxplus", "hotpotqa", "mbpp", "demo", "jsonl"},
+      "ddxplus: differential diagnosis; hotpotqa: questions with paragraphs; mbpp: Python programs judged by tests; "
+      "demo: the built-in diagnosis task; jsonl: own problems (docs/own_tasks.md).");
+  t.text("task.path", at, &S::path, "Folder of the task's files (all but demo); mbpp: or the file.", Effect::machine);
   t.integer("task.k", at, &S::k, 1, 16, "answers", "Answers a completion gives.");
   t.integer("task.prompts_per_step", at, &S::prompts_per_step, 1, 1 << 20, "problems", "Problems of a training step.");
   t.number("task.min_probability", at, &S::min_probability, 0, 1, "", "Golds below this probability are dropped.");
@@ -181,6 +183,11 @@ void task_options(Table& t) {
   t.flag("task.list_options", at, &S::list_options, "Name every possible condition in the prompt.");
   t.integer<S, std::int64_t>("task.max_prompt_tokens", at, &S::max_prompt_tokens, 16, 1 << 24, "tokens",
                              "A longer prompt ends the run with an error that names the problem.");
+  t.choice("task.context", at, &S::context, {"modified", "distractor"},
+           "hotpotqa: modified: 0 to 2 of the paragraphs that are needed and some others are taken out, 8 remain; "
+           "distractor: all ten.");
+  t.integer<S, std::int64_t>("task.max_characters", at, &S::max_characters, 0, kMax<std::int64_t>, "characters",
+                             "hotpotqa: problems whose paragraphs have this many or more are left out; 0: none.");
 }
 
 void reward_options(Table& t) {
@@ -189,7 +196,8 @@ void reward_options(Table& t) {
   t.choice("reward.kind", at, &S::kind, {"rlvr", "rlcr"},
            "rlvr: format and correctness; rlcr: also calibration, answers carry confidences.");
   t.choice("reward.preset", at, &S::preset, {"paper", "released"},
-           "Values of the 'auto' options: paper: sum, free; released: any, at_most_one.");
+           "Values of the 'auto' options: paper: sum, free (at_most_one for tasks with one gold); released: any, "
+           "at_most_one.");
   t.choice("reward.correctness", at, &S::correctness, {"auto", "sum", "mean", "any"},
            "Set correctness: sum of y, sum / K, or max.");
   t.number("reward.format_weight", at, &S::format_weight, 0, 1e6, "", "Weight of a well-formed text.");
@@ -209,6 +217,15 @@ void reward_options(Table& t) {
 void verify_options(Table& t) {
   using S = VerifySection;
   const auto at = &RunConfig::verify;
+  t.text("verify.external", at, &S::external,
+         "External verifier of task jsonl: a command for /bin/sh that reads one JSON request a line and answers each "
+         "with one line (docs/own_tasks.md).");
+  t.number("verify.external_deadline_s", at, &S::external_deadline_s, 0.01, 86400, "seconds",
+           "Longest wait for its answer; it is then killed and started again.", Effect::machine);
+  t.integer("verify.external_processes", at, &S::external_processes, 1, 256, "processes",
+            "Copies of it that a verifier rank runs side by side, one request each at a time.", Effect::machine);
+  t.integer("verify.max_failures", at, &S::max_failures, 1, kMax<int>, "requests",
+            "So many infrastructure failures of it without a good answer between them end the run.", Effect::machine);
   t.choice("verify.sandbox", at, &S::sandbox, {"bubblewrap", "command", "unsafe-none"},
            "Where programs of the policy run (mbpp): bubblewrap; command: behind verify.command; unsafe-none: without "
            "a sandbox, with the rights of this user, behind the system call filter and limits only.",
@@ -231,7 +248,8 @@ void verify_options(Table& t) {
   t.integer<S, std::int64_t>("verify.output_kb", at, &S::output_kb, 1, 1 << 20, "KiB",
                              "Largest results of one program.");
   t.integer("verify.retries", at, &S::retries, 0, 100, "times",
-            "Repetitions of a program whose sandbox failed, before its completion is left out of the update.",
+            "Further attempts where a verifier or a sandbox failed (crash, deadline, unreadable answer), before the "
+            "completion is left out of the update.",
             Effect::machine);
 }
 
@@ -250,6 +268,22 @@ void rollout_options(Table& t) {
             Effect::machine);
   t.integer("rollout.replacement_rounds", at, &S::replacement_rounds, 0, 100, "rounds",
             "Extra rounds of a step that replace groups whose rewards are all equal (dynamic sampling).");
+  t.integer<S, std::int64_t>("rollout.kv_cache_bytes", at, &S::kv_cache_bytes, 0, kMax<std::int64_t>, "bytes",
+                             "Most memory of keys and values on a rollout rank; 0: half of what is free at the start. "
+                             "Where it runs out the youngest completions wait and are computed again; no text changes.",
+                             Effect::machine);
+  t.choice("rollout.kv_on_update", at, &S::kv_on_update, {"recompute", "keep"},
+           "Keys and values of completions in flight when new weights come.");
+  t.flag("rollout.pin", at, &S::pin,
+         "Bind each compute thread of the engine to a core, ranks of one host to different ones. For hosts where "
+         "nothing else runs and launchers that do not bind.",
+         Effect::machine);
+  t.text("rollout.stop_text", at, &S::stop_text, "Text that ends a completion where it is written; it is kept.");
+  t.flag("rollout.stop_after_answers", at, &S::stop_after_answers,
+         "End a completion with the closing tag of its last answer (or confidence), without an end-of-turn token.");
+  t.integer("rollout.think_budget", at, &S::think_budget, 0, 1 << 20, "tokens",
+            "Close a think block by force that is still open after so many tokens; forced tokens are no loss targets. "
+            "0: off.");
 }
 
 void learn_options(Table& t) {
@@ -299,6 +333,9 @@ void other_options(Table& t) {
   t.integer("sft.batch", &RunConfig::sft, &Sft::batch, 1, 1 << 20, "problems", "Gold sets of one update.");
   t.integer("sft.epochs", &RunConfig::sft, &Sft::epochs, 1, 10000, "epochs", "Passes over the cases.");
   t.number("sft.learning_rate", &RunConfig::sft, &Sft::learning_rate, 0, 10, "", "Peak learning rate.");
+  t.choice("sft.schedule", &RunConfig::sft, &Sft::schedule, {"linear", "cosine", "constant"},
+           "After the warm-up: to 0 over the cold start's updates, or constant.");
+  t.number("sft.warmup_fraction", &RunConfig::sft, &Sft::warmup_fraction, 0, 1, "of the updates", "Linear warm-up.");
 
   using Eval = EvalSection;
   t.integer<Eval, std::int64_t>("eval.every", &RunConfig::eval, &Eval::every, 0, kMax<std::int64_t>, "steps",
@@ -307,6 +344,9 @@ void other_options(Table& t) {
                                 "The first so many problems of the split.");
   t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train", "validation"},
            "Split that is evaluated (validation: mbpp).");
+  t.choice("eval.mode", &RunConfig::eval, &Eval::mode, {"multi", "single", "best_of_n", "self_consistency"},
+           "multi: sets of task.k answers; single: one answer a completion; best_of_n, self_consistency: eval.samples "
+           "single answers, of which the task.k most confident, or most frequent, become one set.");
   t.integer("eval.samples", &RunConfig::eval, &Eval::samples, 1, 4096, "completions", "Completions a problem.");
   t.number("eval.temperature", &RunConfig::eval, &Eval::temperature, 0, 100, "", "Sampling temperature; 0: greedy.");
   t.integer("eval.bootstrap", &RunConfig::eval, &Eval::bootstrap, 10, 1000000, "resamples", "For the 95 % intervals.");
@@ -316,6 +356,9 @@ void other_options(Table& t) {
                                  "Steps between checkpoints; 0: only at the end.", Effect::machine);
   t.integer("store.keep", &RunConfig::store, &Store::keep, 1, 1000000, "checkpoints",
             "Newest checkpoints that are kept.", Effect::machine);
+  t.integer<Store, std::int64_t>(
+      "store.keep_every", &RunConfig::store, &Store::keep_every, 0, kMax<std::int64_t>, "steps",
+      "Checkpoints of steps that are a multiple of this are kept for ever; 0: none.", Effect::machine);
   t.flag("store.trajectories", &RunConfig::store, &Store::trajectories, "Write every completion to trajectories/.",
          Effect::machine);
 
@@ -328,12 +371,12 @@ void other_options(Table& t) {
   using Bench = BenchSection;
   t.integer("bench.batch", &RunConfig::bench, &Bench::batch, 1, 4096, "sequences", "rollout: completions in all.",
             Effect::request);
-  t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 4096, "prompts",
-            "learn: prompts of the step; verify: problems of each of the 8 producers.", Effect::request);
+  t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 1 << 20, "prompts",
+            "learn: prompts of the step; verify: problems.", Effect::request);
   t.integer("bench.prompt", &RunConfig::bench, &Bench::prompt, 1, 1 << 20, "tokens", "Length of each prompt.",
             Effect::request);
-  t.integer("bench.new", &RunConfig::bench, &Bench::new_tokens, 1, 1 << 20, "tokens", "Length of each completion.",
-            Effect::request);
+  t.integer("bench.new", &RunConfig::bench, &Bench::new_tokens, 1, 1 << 20, "tokens",
+            "Length of each completion (verify: of its think block).", Effect::request);
   t.integer("bench.group", &RunConfig::bench, &Bench::group, 1, 4096, "completions", "Completions that share a prompt.",
             Effect::request);
 
@@ -342,13 +385,28 @@ void other_options(Table& t) {
          Effect::request);
   t.integer<Inspect, std::int64_t>("inspect.step", &RunConfig::inspect, &Inspect::step, -1, kMax<std::int64_t>, "",
                                    "Step of a run directory; -1: the last.", Effect::request);
-  t.text("inspect.problem", &RunConfig::inspect, &Inspect::problem, "Show the texts of this problem.", Effect::request);
+  t.text("inspect.problem", &RunConfig::inspect, &Inspect::problem, "Only this problem; shows its texts.",
+         Effect::request);
   t.number("inspect.min_reward", &RunConfig::inspect, &Inspect::min_reward, -kAnyHigh, kAnyHigh, "",
            "Only completions with at least this reward.", Effect::request);
   t.number("inspect.max_reward", &RunConfig::inspect, &Inspect::max_reward, -kAnyHigh, kAnyHigh, "",
            "Only completions with at most this reward.", Effect::request);
+  t.integer("inspect.min_correct", &RunConfig::inspect, &Inspect::min_correct, 0, kMax<int>, "answers",
+            "Only completions with at least so many correct answers.", Effect::request);
+  t.integer("inspect.max_correct", &RunConfig::inspect, &Inspect::max_correct, 0, kMax<int>, "answers",
+            "Only completions with at most so many correct answers.", Effect::request);
+  t.choice("inspect.outcome", &RunConfig::inspect, &Inspect::outcome,
+           {"any", "graded", "bad_format", "infrastructure_failure"}, "Only completions of this outcome.",
+           Effect::request);
+  t.flag("inspect.texts", &RunConfig::inspect, &Inspect::texts,
+         "Show the texts of what is listed, with answers, confidences and verdicts.", Effect::request);
   t.integer("inspect.limit", &RunConfig::inspect, &Inspect::limit, 1, kMax<int>, "completions",
             "Most completions listed.", Effect::request);
+
+  t.text("report.path", &RunConfig::report, &ReportSection::path, "Run directory; report.html is written into it.",
+         Effect::request);
+  t.text("check.path", &RunConfig::check, &CheckSection::path, "Run directory, checkpoint folder or file.",
+         Effect::request);
 
   t.text("ask.question", &RunConfig::ask, &AskSection::question, "The question.", Effect::request);
   t.integer("ask.samples", &RunConfig::ask, &AskSection::samples, 1, 4096, "completions", "Answer sets to sample.",
@@ -358,6 +416,70 @@ void other_options(Table& t) {
          "Folder to write; it must not exist, or be empty.", Effect::request);
   t.choice("export.dtype", &RunConfig::export_, &ExportSection::dtype, {"float32", "bfloat16", "float16"},
            "Dtype of the written weights.", Effect::request);
+  t.integer<ExportSection, std::int64_t>(
+      "export.shard_bytes", &RunConfig::export_, &ExportSection::shard_bytes, 1, kMax<std::int64_t>, "bytes",
+      "Largest weight file; more weights are split over several, with an index.", Effect::request);
+}
+
+void plan_options(Table& t) {
+  using S = PlanSection;
+  const auto at = &RunConfig::plan;
+  const auto request = Effect::request;
+  t.text(
+      "plan.machine", at, &S::machine,
+      "Description of the machine: a file with a [machine] section (configs/machines/*.cfg). Read before every other "
+      "setting.",
+      request);
+  t.text("plan.model", at, &S::model,
+         "Shape of the model: auto: that of model.path; or smollm2-135m, llama3-8b, qwen3-8b, llama3-70b, qwen2.5-72b. "
+         "No weights are needed.",
+         request);
+  t.integer("plan.ranks", at, &S::ranks, 0, 1 << 20, "ranks",
+            "Ranks of the job; 0: topology.* added up where all three are given, else every rank of plan.nodes.",
+            request);
+  t.integer(
+      "plan.nodes", at, &S::nodes, 0, 1 << 20, "nodes",
+      "Nodes of the job; 0: as many as the ranks fill. Given without ranks and topology.*, the best split is chosen.",
+      request);
+  t.integer("plan.ranks_per_node", at, &S::ranks_per_node, 0, 1 << 16, "ranks", "Ranks of a node; 0: one a device.",
+            request);
+  t.number("plan.prompt_tokens", at, &S::prompt_tokens, 0, 1e9, "tokens",
+           "Mean length of a prompt; 0: the longest (task.max_prompt_tokens).", request);
+  t.number("plan.new_tokens", at, &S::new_tokens, 0, 1e9, "tokens",
+           "Mean length of a completion; 0: the longest (rollout.max_new_tokens).", request);
+  t.integer("plan.tensor_parallel", at, &S::tensor_parallel, 1, 1024, "ranks",
+            "Rollout ranks that share one copy of the model, in the forecast.", request);
+  t.flag("plan.json", at, &S::json, "Print one JSON object instead of the table.", request);
+  t.flag("plan.check", at, &S::check, "End with code 2 where something does not fit, saying what to change.", request);
+}
+
+void machine_options(Table& t) {
+  using S = MachineSection;
+  const auto at = &RunConfig::machine;
+  const auto number = [&](const char* key, double S::*member, double low, const char* unit, const char* help) {
+    t.number(std::string("machine.") + key, at, member, low, kAnyHigh, unit, help, Effect::request);
+  };
+  t.text("machine.name", at, &S::name, "Name in reports.", Effect::request);
+  t.choice("machine.device", at, &S::device, {"cpu", "gpu"}, "What computes.", Effect::request);
+  t.integer("machine.devices_per_node", at, &S::devices_per_node, 1, 1024, "devices",
+            "GPUs of a node; for CPUs the parts (sockets, NUMA domains) whose figures follow.", Effect::request);
+  t.integer("machine.cores_per_node", at, &S::cores_per_node, 1, 1 << 16, "cores", "Cores of a node.", Effect::request);
+  number("memory_gb", &S::memory_gb, 1e-3, "GB", "Memory of a node.");
+  number("device_memory_gb", &S::device_memory_gb, 1e-3, "GB", "Memory of a GPU.");
+  number("tflops_bfloat16", &S::tflops_bfloat16, 1e-6, "TFLOP/s", "Matrix products of one device in bfloat16, dense.");
+  number("tflops_float32", &S::tflops_float32, 1e-6, "TFLOP/s", "The same in float32.");
+  number("memory_gb_s", &S::memory_gb_s, 1e-3, "GB/s", "One device reading its memory.");
+  number("link_gb_s", &S::link_gb_s, 1e-3, "GB/s", "One device to others of its node, one direction.");
+  number("network_gb_s", &S::network_gb_s, 1e-3, "GB/s", "One node to others, one direction.");
+  number("latency_us", &S::latency_us, 0, "microseconds", "A small message between nodes.");
+  number("link_latency_us", &S::link_latency_us, 0, "microseconds", "A small message within a node.");
+  number("disk_gb_s", &S::disk_gb_s, 1e-6, "GB/s", "One node writing to the shared file system.");
+  number("disk_total_gb_s", &S::disk_total_gb_s, 1e-6, "GB/s", "All nodes writing to it together.");
+  number("learn_efficiency", &S::learn_efficiency, 1e-6, "of the peak", "Reached by forward and backward.");
+  number("prefill_efficiency", &S::prefill_efficiency, 1e-6, "of the peak", "Reached by prompts.");
+  number("decode_efficiency", &S::decode_efficiency, 1e-6, "of the peak",
+         "Reached by the arithmetic of decoding, beside reading the weights.");
+  number("process_gb", &S::process_gb, 0, "GB", "A process before it holds a model.");
 }
 
 std::vector<Option> make_table() {
@@ -370,6 +492,8 @@ std::vector<Option> make_table() {
   rollout_options(table);
   learn_options(table);
   other_options(table);
+  plan_options(table);
+  machine_options(table);
   return table.take();
 }
 

@@ -10,7 +10,7 @@ namespace setrl::config {
 
 struct ParsedCommand {
   std::string command;     // "train", "eval", ...
-  std::string subcommand;  // bench: "rollout" or "learn"
+  std::string subcommand;  // bench: "rollout", "learn" or "verify"
   RunConfig config;
   bool help = false;
   bool dry_run = false;  // train: print the plan and stop

@@ -1,5 +1,7 @@
 #include "evaluate/observations.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -33,6 +35,10 @@ std::string folded(const std::string& answer) {
   }
   if (!result.empty() && result.back() == ' ') result.pop_back();
   return result;
+}
+
+std::string identity_of_gold(std::int32_t gold) {
+  return "gold/" + std::to_string(gold);
 }
 
 }  // namespace
@@ -69,27 +75,13 @@ double confidence_sum(const Verdict& verdict) {
   return sum;
 }
 
-namespace {
-
-std::vector<std::int64_t> finds_of_programs(const Group& group) {
-  std::map<std::uint64_t, std::int64_t> finds;
-  for (const auto& verdict : group.verdicts) {
-    if (verdict.outcome != Outcome::graded) continue;
-    for (std::size_t i = 0; i < verdict.programs.size(); ++i) {
-      if (verdict.correct[i] != 0) ++finds[verdict.programs[i].tree];
-    }
+std::string identity_of(const Verdict& verdict, std::size_t slot) {
+  if (slot < verdict.programs.size() && verdict.programs[slot].tree != 0) {
+    return fmt::format("program/{:016x}", verdict.programs[slot].tree);
   }
-  std::vector<std::int64_t> counts;
-  for (const auto& [tree, count] : finds) counts.push_back(count);
-  return counts;
+  const auto gold = verdict.matched_gold[slot];
+  return gold >= 0 ? identity_of_gold(gold) : "text/" + folded(verdict.answers.answers[slot]);
 }
-
-bool are_programs(const Group& group) {
-  return std::any_of(group.verdicts.begin(), group.verdicts.end(),
-                     [](const Verdict& verdict) { return !verdict.programs.empty(); });
-}
-
-}  // namespace
 
 std::int64_t count_behaviours(const Group& group) {
   std::set<std::uint64_t> behaviours;
@@ -102,38 +94,33 @@ std::int64_t count_behaviours(const Group& group) {
   return static_cast<std::int64_t>(behaviours.size());
 }
 
-std::vector<std::int64_t> finds_of_golds(const Group& group) {
-  if (group.problem.golds.empty() && are_programs(group)) return finds_of_programs(group);
-  std::vector<std::int64_t> finds(group.problem.golds.size(), 0);
+std::map<std::string, std::int64_t> finds_of_golds(const Group& group) {
+  std::map<std::string, std::int64_t> finds;
   for (const auto& verdict : group.verdicts) {
     if (verdict.outcome != Outcome::graded) continue;
     for (std::size_t i = 0; i < verdict.correct.size(); ++i) {
-      if (verdict.correct[i] == 0) continue;
-      const auto gold = verdict.matched_gold[i];
-      SETRL_CHECK(gold >= 0 && static_cast<std::size_t>(gold) < finds.size(), "gold {} of {}", gold, finds.size());
-      ++finds[static_cast<std::size_t>(gold)];
+      if (verdict.correct[i] != 0) ++finds[identity_of(verdict, i)];
     }
   }
   return finds;
 }
 
-std::int64_t count_unique_answers(const Group& group) {
-  std::set<std::int32_t> golds;
-  std::set<std::uint64_t> trees;
-  std::set<std::string> others;
-  for (const auto& verdict : group.verdicts) {
-    for (const auto slot : ranked_answers(verdict)) {
-      const auto gold = verdict.matched_gold[slot];
-      if (!verdict.programs.empty() && verdict.programs[slot].tree != 0) {
-        trees.insert(verdict.programs[slot].tree);
-      } else if (gold >= 0) {
-        golds.insert(gold);
-      } else {
-        others.insert(folded(verdict.answers.answers[slot]));
-      }
-    }
+std::int64_t count_listed(const Group& group, const std::map<std::string, std::int64_t>& finds) {
+  std::int64_t count = 0;
+  for (std::size_t gold = 0; gold < group.problem.golds.size(); ++gold) {
+    count += static_cast<std::int64_t>(finds.count(identity_of_gold(static_cast<std::int32_t>(gold))));
   }
-  return static_cast<std::int64_t>(golds.size() + trees.size() + others.size());
+  return count;
+}
+
+std::map<std::string, std::int64_t> occurrences_of_answers(const Group& group) {
+  std::map<std::string, std::int64_t> occurrences;
+  for (const auto& verdict : group.verdicts) {
+    std::set<std::string> here;
+    for (const auto slot : ranked_answers(verdict)) here.insert(identity_of(verdict, slot));
+    for (const auto& identity : here) ++occurrences[identity];
+  }
+  return occurrences;
 }
 
 }  // namespace setrl::evaluate

@@ -50,6 +50,7 @@ Prepared prepare(const LearnSection& config, const Group& group) {
     TrainingSequence sequence;
     sequence.tokens = completion.tokens;
     sequence.rollout_logprobs = completion.logprobs;
+    sequence.forced = completion.forced;
     sequence.masked = failed(i) || (config.mask_truncated && completion.finish == FinishReason::length);
     if (!failed(i)) sequence.advantage = values[next++];
     if (!sequence.masked && sequence.advantage != 0) result.signal = true;

@@ -131,6 +131,10 @@ void Learner::State::evaluate(const MicroBatch& batch, const Objective& objectiv
     span.advantage = sequence.advantage;
     span.token_weight = weights[s];
     objective.evaluate(span, gradient + (first - begin), sums.objective);
+    for (std::int64_t i = 0; i < span.count && !sequence.forced.empty(); ++i) {
+      if (sequence.forced[static_cast<std::size_t>(first - packed.loss_begin + i)] != 0)
+        gradient[first - begin + i] = 0;
+    }
     if (span.rollout_logprob == nullptr) continue;
     for (std::int64_t i = 0; i < span.count; ++i) {
       const double gap = std::abs(static_cast<double>(span.logprob[i]) - span.rollout_logprob[i]);
@@ -254,8 +258,8 @@ StepStats Learner::reinforce(const TrainingBatch& batch, std::int64_t step, std:
 
 StepStats Learner::imitate(const TrainingBatch& batch, std::int64_t step, std::int64_t total_steps) {
   const auto& config = state_->config;
-  const double rate = config.sft.learning_rate *
-                      schedule_factor(config.learn.schedule, config.learn.warmup_fraction, step, total_steps);
+  const double rate =
+      config.sft.learning_rate * schedule_factor(config.sft.schedule, config.sft.warmup_fraction, step, total_steps);
   return state_->run(batch, *state_->imitation_objective, "token_mean", 1.0, rate, 1, false);
 }
 

@@ -114,6 +114,7 @@ void visit(Archive& archive, Completion& completion) {
   visit(archive, completion.sample_index);
   visit(archive, completion.tokens);
   visit(archive, completion.logprobs);
+  visit(archive, completion.forced);
   visit(archive, completion.oldest_version);
   visit(archive, completion.newest_version);
   visit_enum(archive, completion.finish, FinishReason::length);
@@ -142,6 +143,7 @@ void visit(Archive& archive, Verdict& verdict) {
   visit(archive, verdict.answers);
   visit(archive, verdict.correct);
   visit(archive, verdict.matched_gold);
+  visit(archive, verdict.f1);
   visit(archive, verdict.programs);
   visit(archive, verdict.terms);
   visit(archive, verdict.total);

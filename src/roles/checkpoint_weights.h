@@ -4,6 +4,7 @@
 #include <string>
 
 #include "model/weight_source.h"
+#include "store/checkpoint.h"
 
 namespace setrl::roles {
 
@@ -18,6 +19,7 @@ class CheckpointWeights : public model::WeightSource {
 
  private:
   std::string folder_;
+  store::CheckpointReader reader_;
   model::ModelSpec spec_;
 };
 

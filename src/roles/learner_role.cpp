@@ -3,17 +3,21 @@
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/options.h"
 #include "learn/advantage.h"
 #include "records/wire.h"
+#include "roles/signals.h"
 #include "store/trajectory_file.h"
 
 namespace setrl::roles {
 
 namespace {
+
+using Json = nlohmann::json;
 
 constexpr int kBalance = 21;  // Group: learner -> learner
 
@@ -48,7 +52,9 @@ std::vector<Load> gather_loads(comm::Communicator& learners, const std::vector<G
 }  // namespace
 
 LearnerRole::LearnerRole(const Session& session)
-    : session_(session), learner_(session.config, *session.policy.weights, *session.groups.learners) {}
+    : session_(session),
+      learner_(session.config, *session.policy.weights, *session.groups.learners),
+      config_hashes_{session.config_hash} {}
 
 std::int64_t LearnerRole::collect(const WorkOrder& order) {
   const std::int64_t expected = items_of(order, session_.plan.learner_ranks, session_.world.rank());
@@ -65,7 +71,9 @@ void LearnerRole::collect_stored(std::int64_t step) {
   const auto parts = store::trajectory_parts(run, step);
   if (parts.empty()) throw_user_error("learn.replay: '{}' holds no trajectories of step {}", run, step);
   for (const auto& path : parts) {
-    for (auto& stored : store::read_trajectory(path).groups) {
+    store::Trajectory trajectory;
+    session_.store->call([&] { trajectory = store::read_trajectory(path); });
+    for (auto& stored : trajectory.groups) {
       if (session_.is_root()) send_group(session_.world, 0, kSummary, summary_of(stored.group));
       if (owner(session_.plan.learner_ranks, stored.group.index) == session_.world.rank()) {
         collected_.push_back(std::move(stored.group));
@@ -118,12 +126,14 @@ learn::StepStats LearnerRole::update(std::int64_t step, StepReport& report) {
   double groups = static_cast<double>(batch.groups.size());
   session_.groups.learners->all_reduce(&groups, 1, comm::Reduction::sum);
   learn::StepStats stats;
+  settle();
   if (groups > 0) stats = learner_.reinforce(batch, step, session_.config.run.steps);
   report.learn_s += clock.seconds();
   return stats;
 }
 
-void LearnerRole::save(std::int64_t step, std::int64_t policy_version, const std::string& kind) {
+store::CheckpointInfo LearnerRole::describe(std::int64_t step, std::int64_t policy_version, const std::string& kind,
+                                            const std::string& notes) const {
   store::CheckpointInfo info;
   info.step = step;
   info.policy_version = policy_version;
@@ -131,15 +141,73 @@ void LearnerRole::save(std::int64_t step, std::int64_t policy_version, const std
   info.config = config::dump(session_.config);
   info.config_hash = session_.config_hash;
   info.model_config = model::to_hf_config(session_.policy.weights->spec(), "float32");
-  info.extra = nlohmann::json{{"kind", kind}, {"chat_format", chat_format_name(session_.policy.format)}}.dump();
+  Json extra = {
+      {"kind", kind}, {"chat_format", chat_format_name(session_.policy.format)}, {"config_hashes", config_hashes_}};
+  if (!notes.empty()) extra.update(Json::parse(notes));
+  info.extra = extra.dump();
   info.files = policy_files(session_.policy);
-  store::save_checkpoint(session_.config.run.dir, info, learner_.state(), session_.config.store.keep,
-                         *session_.groups.learners);
+  return info;
+}
+
+// The parts that the step surely has: a verifier rank with none of its first problems may have none at all.
+std::vector<std::string> LearnerRole::trajectories_of(std::int64_t step) const {
+  const RunConfig& config = session_.config;
+  std::vector<std::string> paths;
+  if (!config.store.trajectories || !config.learn.replay.empty()) return paths;
+  const int parts = std::min(config.task.prompts_per_step, static_cast<int>(session_.plan.verifier_ranks.size()));
+  for (int part = 0; part < parts; ++part) paths.push_back(store::trajectory_path(config.run.dir, step, part));
+  return paths;
+}
+
+void LearnerRole::save(std::int64_t step, std::int64_t policy_version, const std::string& kind,
+                       const std::string& notes) {
+  const Stopwatch clock;
+  const RunConfig& config = session_.config;
+  if (!saver_) {
+    saver_.emplace(
+        store::SaverOptions{
+            config.run.dir, {config.store.keep, config.store.keep_every}, config.run.deadline_s, signal_received},
+        *session_.groups.learners, *session_.store);
+  }
+  // A checkpoint without the trajectories of its steps could be continued, but not replayed.
+  const bool generated = kind == "train" && step > first_step_;
+  saver_->save(describe(step, policy_version, kind, notes), learner_.state(),
+               generated ? trajectories_of(step) : std::vector<std::string>());
+  stall_s_ += clock.seconds();
+}
+
+void LearnerRole::settle() {
+  const Stopwatch clock;
+  if (saver_) saver_->wait_for_copy();
+  stall_s_ += clock.seconds();
+}
+
+void LearnerRole::check_saves() {
+  if (saver_) saver_->check();
+}
+
+void LearnerRole::abandon_save() {
+  if (saver_) saver_->abandon();
+}
+
+void LearnerRole::finish_saves() {
+  if (saver_) saver_->finish();
+}
+
+double LearnerRole::take_stall() {
+  return std::exchange(stall_s_, 0.0);
 }
 
 void LearnerRole::load(const std::string& folder, const store::CheckpointInfo& info) {
   store::load_checkpoint(folder, learner_.state());
   learner_.set_optimizer_steps(info.optimizer_steps);
+  first_step_ = info.step;
+  const Json extra = Json::parse(info.extra, nullptr, false);
+  if (!extra.is_object() || !extra.contains("config_hashes")) return;
+  config_hashes_ = extra.at("config_hashes").get<std::vector<std::string>>();
+  if (std::find(config_hashes_.begin(), config_hashes_.end(), session_.config_hash) == config_hashes_.end()) {
+    config_hashes_.push_back(session_.config_hash);
+  }
 }
 
 }  // namespace setrl::roles

@@ -2,13 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "learn/learner.h"
 #include "roles/messages.h"
 #include "roles/session.h"
 #include "roles/work_list.h"
-#include "store/checkpoint.h"
+#include "store/checkpoint_saver.h"
 
 namespace setrl::roles {
 
@@ -26,17 +28,36 @@ class LearnerRole {
   // Balances what was collected and makes one update. Where no group of any learner carries a signal, nothing changes.
   learn::StepStats update(std::int64_t step, StepReport& report);
 
-  // Collective over learners. `kind`: "train" or "sft"; goes into the checkpoint's description.
-  void save(std::int64_t step, std::int64_t policy_version, const std::string& kind);
+  // Collective over learners. Begins a save that goes on behind the steps; see store::CheckpointSaver. `kind`: "train"
+  // or "sft"; goes into the checkpoint's description, as do the `notes` of the root: a JSON object, or empty.
+  void save(std::int64_t step, std::int64_t policy_version, const std::string& kind, const std::string& notes);
+  // Before the weights change: waits until a save has its copy of them. `update` does it by itself.
+  void settle();
+  // Throws what a save has failed with since.
+  void check_saves();
+  // A save that is not complete gives way to the next one. All learners call it.
+  void abandon_save();
+  // Collective over learners: waits for the last save.
+  void finish_saves();
+  // Seconds that saves kept this thread waiting since the last call.
+  double take_stall();
+
   // Fills weights and optimizer from a checkpoint of any number of ranks.
   void load(const std::string& folder, const store::CheckpointInfo& info);
 
  private:
   TrainingBatch balanced(std::int64_t step);
+  store::CheckpointInfo describe(std::int64_t step, std::int64_t policy_version, const std::string& kind,
+                                 const std::string& notes) const;
+  std::vector<std::string> trajectories_of(std::int64_t step) const;
 
   const Session& session_;
   learn::Learner learner_;
   std::vector<Group> collected_;
+  std::optional<store::CheckpointSaver> saver_;  // made with the first save
+  std::vector<std::string> config_hashes_;       // of the configurations that the run had, in order
+  std::int64_t first_step_ = 0;                  // steps done when this process began
+  double stall_s_ = 0;
 };
 
 }  // namespace setrl::roles

@@ -44,6 +44,8 @@ StepReport gather_reports(comm::Communicator& world, const StepReport& mine) {
     all.verify_s = std::max(all.verify_s, report.verify_s);
     all.learn_s = std::max(all.learn_s, report.learn_s);
     all.sync_s = std::max(all.sync_s, report.sync_s);
+    all.trajectory_s = std::max(all.trajectory_s, report.trajectory_s);
+    all.checkpoint_s = std::max(all.checkpoint_s, report.checkpoint_s);
     all.new_tokens += report.new_tokens;
     all.peak_rss_bytes = std::max(all.peak_rss_bytes, report.peak_rss_bytes);
   }

@@ -25,6 +25,8 @@ Group summary_of(const Group& group);
 // What one rank spent in a step; the root keeps the largest times and sums the tokens.
 struct StepReport {
   double rollout_s = 0, verify_s = 0, learn_s = 0, sync_s = 0;
+  double trajectory_s = 0;  // handing the step's trajectory over to the store's thread
+  double checkpoint_s = 0;  // training stood still for a save
   double new_tokens = 0;
   double peak_rss_bytes = 0;
 };

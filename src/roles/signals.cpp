@@ -26,8 +26,12 @@ void install_signal_handlers() {
   sigaction(SIGUSR2, &action, nullptr);
 }
 
+bool signal_received() {
+  return received.load() > 0;
+}
+
 bool stop_requested(comm::Communicator& world) {
-  double asked = received.load() > 0 ? 1 : 0;
+  double asked = signal_received() ? 1 : 0;
   world.all_reduce(&asked, 1, comm::Reduction::max);
   return asked > 0;
 }

@@ -7,6 +7,9 @@ namespace setrl::roles {
 
 void install_signal_handlers();
 
+// Whether this rank has been asked to stop.
+bool signal_received();
+
 // True on every rank once any rank has been asked to stop. Collective.
 bool stop_requested(comm::Communicator& world);
 

@@ -9,6 +9,19 @@
 
 namespace setrl::roles {
 
+namespace {
+
+std::int64_t count_failures(const std::vector<Group>& groups) {
+  std::int64_t count = 0;
+  for (const auto& group : groups) {
+    count += std::count_if(group.verdicts.begin(), group.verdicts.end(),
+                           [](const Verdict& verdict) { return verdict.outcome == Outcome::infrastructure_failure; });
+  }
+  return count;
+}
+
+}  // namespace
+
 StepLine describe_step(StepRecord& record, int k) {
   std::sort(record.groups.begin(), record.groups.end(),
             [](const Group& a, const Group& b) { return a.index < b.index; });
@@ -29,15 +42,13 @@ StepLine describe_step(StepRecord& record, int k) {
                           "truncated_rate", "groups_without_signal"}) {
     copy(key);
   }
-  if (metrics.count("unique_behaviours") > 0) {  // of programs only
-    copy("unique_answers");
-    copy("unique_behaviours");
+  for (const char* key : {"unique_answers", "coverage", "missed_golds", "tokens_per_unique_correct",
+                          "confidence_sum_std", "confidence_sum_bias", "confidence_sum_count_correlation",
+                          "confidence_sum_ece", "abstention_rate", "answered_accuracy", "f1"}) {
+    copy(key);
   }
-  std::int64_t failures = 0;
-  for (const auto& group : record.groups) {
-    for (const auto& verdict : group.verdicts) failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
-  }
-  line["infrastructure_failures"] = failures;
+  line["infrastructure_failures"] = count_failures(record.groups);
+  if (metrics.count("unique_behaviours") > 0) copy("unique_behaviours");  // of programs only
   const auto& stats = record.stats;
   put("loss", stats.loss);
   put("grad_norm", stats.grad_norm);
@@ -55,7 +66,8 @@ StepLine describe_step(StepRecord& record, int k) {
   put("verify_s", report.verify_s);
   put("learn_s", report.learn_s);
   put("sync_s", report.sync_s);
-  put("checkpoint_s", record.checkpoint_s);
+  put("trajectory_s", report.trajectory_s);
+  put("checkpoint_s", report.checkpoint_s);
   put("step_s", record.step_s);
   put("rollout_tokens_per_s", report.new_tokens / report.rollout_s);
   put("learn_tokens_per_s", static_cast<double>(stats.total_tokens) / report.learn_s);
@@ -63,9 +75,10 @@ StepLine describe_step(StepRecord& record, int k) {
 
   StepLine result;
   result.json = line.dump();
-  result.progress =
-      fmt::format("reward {:.3f}  correct {:.2f}/{}  format {:.0f} %  {:.0f} tok/s", metrics.at("reward_mean"),
-                  metrics.at("correct_per_set"), k, 100 * metrics.at("format_rate"), report.new_tokens / record.step_s);
+  result.progress = fmt::format("reward {:.3f}  correct {:.2f}/{}  format {:.0f} %", metrics.at("reward_mean"),
+                                metrics.at("correct_per_set"), k, 100 * metrics.at("format_rate"));
+  // A replay generates nothing.
+  if (report.new_tokens > 0) result.progress += fmt::format("  {:.0f} tok/s", report.new_tokens / record.step_s);
   return result;
 }
 

@@ -17,7 +17,6 @@ struct StepRecord {
   std::vector<Group> groups;        // summaries, any order
   learn::StepStats stats;
   StepReport report;
-  double checkpoint_s = 0;
   double step_s = 0;
 };
 

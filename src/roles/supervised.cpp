@@ -82,14 +82,12 @@ class GoldSets {
 
 int run_supervised(const Session& session) {
   LearnerRole role(session);
-  const auto resume = open_run_directory(session);
+  const auto resume =
+      open_run_directory(session, "sft", [&](const ResumePoint& point) { role.load(point.folder, point.info); });
   const GoldSets gold(session);
   const std::int64_t steps = gold.steps();
   std::int64_t done = 0;
-  if (resume) {
-    done = resume->info.step;
-    role.load(resume->folder, resume->info);
-  }
+  if (resume) done = resume->info.step;
   std::unique_ptr<store::MetricsFile> metrics;
   std::unique_ptr<Progress> progress;
   if (session.is_root()) {
@@ -100,6 +98,9 @@ int run_supervised(const Session& session) {
   bool stopped = false;
   for (std::int64_t step = done + 1; step <= steps && !stopped; ++step) {
     const Stopwatch clock;
+    session.store->check();
+    role.check_saves();
+    role.settle();
     const auto stats = role.learner().imitate(gold.batch(step), step, steps);
     done = step;
     release_fragmented_memory();
@@ -119,8 +120,13 @@ int run_supervised(const Session& session) {
                                        static_cast<double>(stats.total_tokens) / seconds));
     }
     stopped = stop_requested(session.world) && step < steps;
+    if (!stopped && step < steps && session.config.store.every > 0 && step % session.config.store.every == 0) {
+      role.save(step, step, "sft", metrics ? settle_metrics(*metrics) : "");
+    }
   }
-  role.save(done, done, "sft");
+  if (stopped) role.abandon_save();
+  role.save(done, done, "sft", metrics ? settle_metrics(*metrics) : "");
+  role.finish_saves();
   if (session.is_root()) {
     progress->clear();
     log::info("{} {}", stopped ? "stopped on a signal; saved to" : "cold-started policy saved to",

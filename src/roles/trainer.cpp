@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -11,7 +12,7 @@
 #include "comm/failure.h"
 #include "model/decoder.h"
 #include "records/wire.h"
-#include "roles/evaluation.h"
+#include "roles/evaluation_record.h"
 #include "roles/learner_role.h"
 #include "roles/progress.h"
 #include "roles/rollout_role.h"
@@ -37,12 +38,14 @@ class Trainer {
   }
 
   int run() {
-    const auto resume = open_run_directory(session_);
+    const auto resume = open_run_directory(session_, "train", [this](const ResumePoint& point) {
+      if (learner_) learner_->load(point.folder, point.info);
+    });
     std::int64_t done = 0;
     if (resume) {
       done = resume->info.step;
       version_ = resume->info.policy_version;
-      if (learner_) learner_->load(resume->folder, resume->info);
+      if (session_.is_root()) evaluations_ = evaluations_of(resume->info);
     }
     if (session_.is_root()) {
       metrics_ = std::make_unique<store::MetricsFile>(config_.run.dir + "/metrics.jsonl");
@@ -52,17 +55,25 @@ class Trainer {
     push_weights();
     if (config_.eval.every > 0) evaluate(done);
 
-    std::int64_t saved = resume ? done : -1;
+    std::int64_t saved = resume && resume->of_this_run ? done : -1;
     bool stopped = false;
     for (std::int64_t step = done + 1; step <= config_.run.steps && !stopped; ++step) {
-      const bool save = config_.store.every > 0 && step % config_.store.every == 0;
-      run_step(step, save);
-      if (save) saved = step;
+      run_step(step);
       done = step;
       if (config_.eval.every > 0 && (step % config_.eval.every == 0 || step == config_.run.steps)) evaluate(step);
       stopped = stop_requested(session_.world) && step < config_.run.steps;
+      if (!stopped && config_.store.every > 0 && step % config_.store.every == 0) {
+        begin_save(step);
+        saved = step;
+      }
     }
-    if (saved != done) save_checkpoint(done);
+    if (saved != done) {
+      // A save on its way is of an earlier step: on a signal there is no time for both.
+      if (stopped && learner_) learner_->abandon_save();
+      begin_save(done);
+    }
+    session_.store->drain();
+    if (learner_) learner_->finish_saves();
     if (stopped) {
       if (session_.is_root()) {
         progress_->clear();
@@ -105,14 +116,16 @@ class Trainer {
       first_index += static_cast<std::int64_t>(order.items.size());
       missing = process(order);
     }
-    if (verifier_) verifier_->write_trajectory(step, version_);
+    if (verifier_) verifier_->write_trajectory(step, version_, report_);
   }
 
-  void run_step(std::int64_t step, bool save) {
+  void run_step(std::int64_t step) {
     const Stopwatch clock;
     comm::set_place(session_.role().role_name(), step);
     report_ = StepReport{};
     summaries_.clear();
+    session_.store->check();
+    if (learner_) learner_->check_saves();
     gather_experience(step);
     StepRecord record;
     record.step = step;
@@ -121,7 +134,7 @@ class Trainer {
     release_fragmented_memory();
     ++version_;
     push_weights();
-    if (save) record.checkpoint_s = save_checkpoint(step);
+    if (learner_) report_.checkpoint_s = learner_->take_stall();
     report_.peak_rss_bytes = static_cast<double>(peak_rss_bytes());
     record.report = gather_reports(session_.world, report_);
     if (!session_.is_root()) return;
@@ -155,20 +168,36 @@ class Trainer {
     if (learner_) report_.sync_s += clock.seconds();
   }
 
-  // Returns seconds.
-  double save_checkpoint(std::int64_t step) {
-    const Stopwatch clock;
-    if (learner_) learner_->save(step, version_, "train");
-    return clock.seconds();
+  // The step's line of metrics.jsonl is on disk before its checkpoint is: a continuation appends to it. What the save
+  // keeps this thread from is counted in the next step's line.
+  void begin_save(std::int64_t step) {
+    nlohmann::json notes;
+    if (session_.is_root()) {
+      notes = nlohmann::json::parse(settle_metrics(*metrics_));
+      notes["evaluations"] = nlohmann::json::parse(evaluations_.to_json());
+    }
+    if (learner_) learner_->save(step, version_, "train", notes.is_null() ? "" : notes.dump());
+  }
+
+  static EvaluationRecord evaluations_of(const store::CheckpointInfo& info) {
+    const auto extra = nlohmann::json::parse(info.extra, nullptr, false);
+    if (!extra.is_object() || !extra.contains("evaluations")) return {};
+    return EvaluationRecord::from_json(extra.at("evaluations").dump());
   }
 
   void evaluate(std::int64_t step) {
     if (replay_) return;
+    // A continued run has evaluated its first policy already.
+    double known = evaluations_.last() && evaluations_.last()->step == step ? 1 : 0;
+    session_.world.all_reduce(&known, 1, comm::Reduction::max);
+    if (known > 0) return;
     const auto groups = evaluate_policy(session_, rollout_.get(), verifier_.get());
     if (!session_.is_root()) return;
-    const Intervals last = intervals_of(session_, groups);
-    write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups, last);
-    evaluations_.emplace_back(step, last);
+    evaluate::Report report = report_of(session_, groups);
+    write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups, report);
+    evaluation_title_ = describe(report);
+    const auto& last = report.metrics;
+    evaluations_.add(step, last);
     progress_->clear();
     log::info("evaluation after step {}: correct per set {:.3f} [{:.3f}, {:.3f}], format {:.1f} %, Brier {:.3f}", step,
               last.at("correct_per_set").value, last.at("correct_per_set").low, last.at("correct_per_set").high,
@@ -177,13 +206,15 @@ class Trainer {
 
   void print_comparison() {
     progress_->clear();
-    if (evaluations_.size() < 2) return;
-    const auto& [first_step, first] = evaluations_.front();
-    const auto& [last_step, last] = evaluations_.back();
-    fmt::print("\n{} held-out problems, {} completion{} each, 95 % intervals by bootstrap\n{}",
-               evaluation_order(session_).items.size(), config_.eval.samples, config_.eval.samples == 1 ? "" : "s",
+    if (!evaluations_.first() || evaluations_.first()->step == evaluations_.last()->step) return;
+    const auto& [first_step, first] = *evaluations_.first();
+    const auto& [last_step, last] = *evaluations_.last();
+    fmt::print("\n{}\n{}", evaluation_title_,
                evaluate::table({fmt::format("after step {}", first_step), fmt::format("after step {}", last_step)},
                                {first, last}));
+    const auto& best = *evaluations_.best();
+    fmt::print("best by {}: after step {} ({:.3f})\n", EvaluationRecord::kBestBy, best.step,
+               best.metrics.at(EvaluationRecord::kBestBy).value);
     std::fflush(stdout);
   }
 
@@ -198,7 +229,8 @@ class Trainer {
   std::vector<Group> summaries_;  // root
   std::unique_ptr<store::MetricsFile> metrics_;
   std::unique_ptr<Progress> progress_;
-  std::vector<std::pair<std::int64_t, Intervals>> evaluations_;
+  EvaluationRecord evaluations_;  // root
+  std::string evaluation_title_ = "evaluations of this run, 95 % intervals by bootstrap";
 };
 
 }  // namespace

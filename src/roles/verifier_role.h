@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "roles/messages.h"
@@ -21,15 +22,16 @@ class VerifierRole {
   void verify_training(const WorkOrder& order, StepReport& report);
   void verify_evaluation(const WorkOrder& order, StepReport& report);
 
-  // Writes the groups graded since the last call as this rank's part of the step's trajectory file.
-  void write_trajectory(std::int64_t step, std::int64_t policy_version);
+  // Has the store's thread write the groups graded since the last call as this rank's part of the step's trajectory
+  // file.
+  void write_trajectory(std::int64_t step, std::int64_t policy_version, StepReport& report);
 
  private:
-  Group grade(StepReport& report);
-  std::vector<std::string> texts_of(const Group& group) const;
+  Group grade(const verify::Verifier& verifier, StepReport& report);
 
   const Session& session_;
   verify::Verifier verifier_;
+  std::unique_ptr<verify::Verifier> single_verifier_;  // of evaluations that ask for single answers
   std::vector<Group> finished_;
 };
 

@@ -24,18 +24,33 @@ struct CheckpointInfo {
   std::vector<std::pair<std::string, std::string>> files;  // tokenizer.json and the like: name, content
 };
 
-// Collective over the learners. Writes DIR/checkpoints/step-N.tmp/, fsyncs, verifies, renames, DONE, `latest`, then
-// prunes to `keep` newest (this one always stays; those of later steps go, because the run was resumed before them).
-// Every rank gives the same tensors (float32); the slices of all ranks tile each one. Returns the folder. Where any
-// rank fails (disk full, folder not writable) all throw the same UserError and older checkpoints stay untouched. The
-// names "info" and "slices" are taken: a tensor's name begins otherwise.
+// Which checkpoints stay when a new one is whole: the `keep` newest, and besides them every one whose step is a
+// multiple of `keep_every` (0: none).
+struct Retention {
+  int keep = 2;
+  std::int64_t keep_every = 0;
+};
+
+// Collective over the learners: a CheckpointSaver (store/checkpoint_saver.h) for one save that is waited for. Returns
+// the folder. Where any rank fails (disk full, folder not writable) all throw the same UserError and older checkpoints
+// stay untouched.
 std::string save_checkpoint(const std::string& run_dir, const CheckpointInfo& info,
-                            const std::vector<TensorView>& tensors, int keep, comm::Communicator& learners);
+                            const std::vector<TensorView>& tensors, const Retention& retention,
+                            comm::Communicator& learners);
 
 // Folders of the whole checkpoints of a run directory, newest first: DONE, index and file sizes are verified, the rank
 // files' content is when it is read (load_checkpoint), so a caller that resumes tries one after the other. Broken ones
 // are skipped with a warning.
 std::vector<std::string> find_checkpoints(const std::string& run_dir);
+
+// Folders that were whole once (they have a DONE) and are not any more.
+std::vector<std::string> damaged_checkpoints(const std::string& run_dir);
+
+// Removes the checkpoints of later steps, when a run continues before them. Damaged ones stay.
+void drop_checkpoints_after(const std::string& run_dir, std::int64_t step);
+
+// Renames a damaged checkpoint to FOLDER.damaged: it is not looked at again, and not removed.
+void set_aside(const std::string& folder);
 
 // Folder of the newest whole checkpoint of a run directory, or "" where there is none. Broken ones are skipped with a
 // warning.

@@ -81,8 +81,13 @@ void remove_folder(const std::string& folder) {
 void prepare_temporary(const CheckpointFolders& folders) {
   make_directories(folders.all);
   for (const auto& name : entries_of(folders.all)) {
-    if (name.compare(0, 5, "step-") == 0 && ends_with(name, kTemporary)) {
+    if (name.compare(0, 5, "step-") != 0 || !ends_with(name, kTemporary)) continue;
+    try {
       remove_folder((fs::path(folders.all) / name).string());
+    } catch (const UserError& error) {
+      // A rank of an abandoned save may still be leaving its folder; but this save's own must be empty.
+      if (name == folders.name + kTemporary) throw;
+      log::warning("{}", error.what());
     }
   }
   make_directories(folders.temporary);
@@ -122,7 +127,7 @@ void point_latest(const CheckpointFolders& folders) {
   if (error) log::warning("{}: cannot point it to {}: {}", link.string(), folders.name, error.message());
 }
 
-void prune(const CheckpointFolders& folders, std::int64_t step, int keep) {
+void prune(const CheckpointFolders& folders, std::int64_t step, const Retention& retention) {
   int whole = 1;  // the one just written
   for (const auto& folder : candidates(fs::path(folders.all).parent_path().string())) {
     if (folder == folders.whole) continue;
@@ -130,7 +135,9 @@ void prune(const CheckpointFolders& folders, std::int64_t step, int keep) {
     const bool is_whole = quick_problem(folder).empty();
     if (found > step) {
       log::warning("{}: removed; the run was resumed before that step", folder);
-    } else if (is_whole && found < step && whole < keep) {
+    } else if (is_whole && found < step && retention.keep_every > 0 && found % retention.keep_every == 0) {
+      continue;
+    } else if (is_whole && found < step && whole < retention.keep) {
       ++whole;
       continue;
     } else if (!is_whole && fs::exists(fs::path(folder) / kManifestName)) {
@@ -155,6 +162,28 @@ std::vector<std::string> find_checkpoints(const std::string& run_dir) {
     }
   }
   return whole;
+}
+
+std::vector<std::string> damaged_checkpoints(const std::string& run_dir) {
+  std::vector<std::string> damaged;
+  for (const auto& folder : candidates(run_dir)) {
+    if (fs::exists(fs::path(folder) / kManifestName) && !quick_problem(folder).empty()) damaged.push_back(folder);
+  }
+  return damaged;
+}
+
+void drop_checkpoints_after(const std::string& run_dir, std::int64_t step) {
+  for (const auto& folder : candidates(run_dir)) {
+    if (*step_of_folder(folder) <= step || !quick_problem(folder).empty()) continue;
+    log::warning("{}: removed; the run continues before that step", folder);
+    remove_folder(folder);
+  }
+}
+
+void set_aside(const std::string& folder) {
+  std::string name = folder + ".damaged";
+  for (int i = 2; fs::exists(name); ++i) name = fmt::format("{}.damaged{}", folder, i);
+  rename_path(folder, name);
 }
 
 std::string find_newest_checkpoint(const std::string& run_dir) {

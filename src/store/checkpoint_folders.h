@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "store/checkpoint.h"
+
 namespace setrl::store {
 
 struct CheckpointFolders {
@@ -30,9 +32,9 @@ void publish_temporary(const CheckpointFolders& folders, const std::string& mani
 // Points RUN/checkpoints/latest to the folder, atomically. A file system without symbolic links gets a warning.
 void point_latest(const CheckpointFolders& folders);
 
-// Keeps the checkpoint of this step and the newest older whole ones, `keep` in all. Later steps belong to a
-// continuation that the run has left and go too. Failures are warnings.
-void prune(const CheckpointFolders& folders, std::int64_t step, int keep);
+// Keeps the checkpoint of this step and older whole ones as `retention` says. Later steps belong to a continuation that
+// the run has left and go. Failures are warnings.
+void prune(const CheckpointFolders& folders, std::int64_t step, const Retention& retention);
 
 // Removes a folder so that at no time a half-removed one bears a checkpoint's name.
 void remove_folder(const std::string& folder);

@@ -118,6 +118,15 @@ void File::sync() {
   }
 }
 
+void File::start_flush(std::int64_t offset, std::int64_t bytes) {
+  ::sync_file_range(descriptor_, offset, bytes, SYNC_FILE_RANGE_WRITE);
+}
+
+void File::await_flush(std::int64_t offset, std::int64_t bytes) {
+  ::sync_file_range(descriptor_, offset, bytes,
+                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
 Bytes read_whole_file(const std::string& path) {
   const File file = File::open(path);
   Bytes bytes(static_cast<std::size_t>(file.size()));

@@ -27,6 +27,9 @@ class File {
   std::int64_t size() const;
   void truncate(std::int64_t bytes);
   void sync();
+  // Hints for what is written to be on its way to the disk, or there, before `sync`: no errors, no promise.
+  void start_flush(std::int64_t offset, std::int64_t bytes);
+  void await_flush(std::int64_t offset, std::int64_t bytes);
   const std::string& path() const { return path_; }
 
  private:

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "store/crc32c.h"
 
 namespace setrl::store {
 
@@ -27,6 +28,11 @@ void MetricsFile::append(const std::string& json) {
     file_.truncate(before);
     throw;
   }
+}
+
+MetricsFile::Fingerprint MetricsFile::fingerprint() const {
+  const Bytes bytes = read_whole_file(file_.path());
+  return {static_cast<std::int64_t>(bytes.size()), crc32c(bytes.data(), bytes.size())};
 }
 
 void MetricsFile::truncate_after(std::int64_t step) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -14,8 +15,38 @@ namespace {
 
 using nlohmann::json;
 
+// Plain writes into the file, which are sent on to the disk in portions.
+class Outflow {
+ public:
+  Outflow(File& file, const std::function<void()>& pause) : file_(file), pause_(pause) {}
+
+  void write_at(std::int64_t offset, const void* data, std::size_t bytes) {
+    file_.write_at(offset, data, bytes);
+    begin_ = std::min(begin_, offset);
+    end_ = std::max(end_, offset + static_cast<std::int64_t>(bytes));
+    written_ += static_cast<std::int64_t>(bytes);
+    if (written_ >= kPauseBytes) next();
+  }
+
+ private:
+  void next() {
+    file_.start_flush(begin_, end_ - begin_);
+    if (last_end_ > last_begin_) file_.await_flush(last_begin_, last_end_ - last_begin_);
+    last_begin_ = begin_;
+    last_end_ = end_;
+    begin_ = std::numeric_limits<std::int64_t>::max();
+    end_ = written_ = 0;
+    pause_();
+  }
+
+  File& file_;
+  const std::function<void()>& pause_;
+  std::int64_t begin_ = std::numeric_limits<std::int64_t>::max(), end_ = 0, written_ = 0;
+  std::int64_t last_begin_ = 0, last_end_ = 0;
+};
+
 // Checksums and writes block by block, so that a block is still in the cache when the kernel copies it.
-void write_blocks(File& file, const float* data, Slice& slice) {
+void write_blocks(Outflow& file, const float* data, Slice& slice) {
   const std::int64_t elements = slice.end - slice.begin;
   for (std::int64_t at = 0; at < elements; at += kBlockElements) {
     const auto bytes = static_cast<std::size_t>(std::min(kBlockElements, elements - at)) * sizeof(float);
@@ -27,7 +58,7 @@ void write_blocks(File& file, const float* data, Slice& slice) {
 }
 
 // The dataset goes into the image, the data straight into the file, at the place that HDF5 allotted.
-Slice write_slice(hid_t image, File& file, const TensorView& tensor) {
+Slice write_slice(hid_t image, Outflow& file, const TensorView& tensor) {
   SETRL_CHECK(tensor.dtype == DType::float32, "{}: checkpoints hold float32", tensor.name);
   Slice slice{tensor.name, tensor.shape, tensor.begin, tensor.end, 0, 0, {}};
   const std::int64_t elements = tensor.end - tensor.begin;
@@ -90,8 +121,8 @@ std::string rank_file_name(int rank) {
   return fmt::format("rank-{:04}.h5", rank);
 }
 
-RankFile write_rank_file(const std::string& folder, int rank, std::int64_t step,
-                         const std::vector<TensorView>& tensors) {
+RankFile write_rank_file(const std::string& folder, int rank, std::int64_t step, const std::vector<TensorView>& tensors,
+                         const std::function<void()>& pause) {
   RankFile result;
   result.name = rank_file_name(rank);
   File file = File::create((std::filesystem::path(folder) / result.name).string());
@@ -100,7 +131,8 @@ RankFile write_rank_file(const std::string& folder, int rank, std::int64_t step,
   h5::write_attribute(image.get(), "schema_version", std::int64_t{1});
   h5::write_attribute(image.get(), "step", step);
   h5::write_attribute(image.get(), "rank", static_cast<std::int64_t>(rank));
-  for (const auto& tensor : tensors) result.slices.push_back(write_slice(image.get(), file, tensor));
+  Outflow outflow(file, pause);
+  for (const auto& tensor : tensors) result.slices.push_back(write_slice(image.get(), outflow, tensor));
   const MemoryFile& structure = image.close();
   result.bytes = static_cast<std::int64_t>(structure.size());
   result.crc32c = write_structure(structure, result.slices, file);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -36,9 +37,11 @@ struct RankFile {
 std::string rank_file_name(int rank);
 
 // Writes FOLDER/rank-NNNN.h5 and fsyncs it. An empty slice is listed but has no dataset. Throws UserError where the
-// disk is full or the folder is not writable.
-RankFile write_rank_file(const std::string& folder, int rank, std::int64_t step,
-                         const std::vector<TensorView>& tensors);
+// disk is full or the folder is not writable. `pause` is called after every kPauseBytes at most, with all of them on
+// their way to the disk and those before on it: so neither it nor the last fsync comes late. What it throws passes.
+constexpr std::int64_t kPauseBytes = 32 * kBlockBytes;
+RankFile write_rank_file(const std::string& folder, int rank, std::int64_t step, const std::vector<TensorView>& tensors,
+                         const std::function<void()>& pause);
 
 // For the exchange between ranks.
 Bytes encode(const RankFile& file);

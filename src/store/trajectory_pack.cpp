@@ -73,6 +73,8 @@ void pack_answers(const Verdict& verdict, TrajectoryTable& table) {
   check_length(verdict.answers.confidences.size(), "confidences");
   check_length(verdict.correct.size(), "correct");
   check_length(verdict.matched_gold.size(), "matched_gold");
+  SETRL_CHECK(verdict.correct.size() == verdict.matched_gold.size(), "{} graded answers, {} matches",
+              verdict.correct.size(), verdict.matched_gold.size());
   auto& answers = table.answers;
   append(answers.text, verdict.answers.answers);
   append(answers.confidence, verdict.answers.confidences);
@@ -161,10 +163,11 @@ Verdict unpack_verdict(const TrajectoryTable& table, std::size_t row) {
        i < static_cast<std::size_t>(table.answer_offsets[row + 1]); ++i) {
     const double confidence = table.answers.confidence[i];
     if (!std::isnan(confidence)) verdict.answers.confidences.push_back(confidence);
+    // -2 also stands for an abstention (kAbstained), which is graded.
     if (table.answers.correct[i] != kNotGraded) {
       verdict.correct.push_back(static_cast<std::uint8_t>(table.answers.correct[i]));
+      verdict.matched_gold.push_back(table.answers.matched_gold[i]);
     }
-    if (table.answers.matched_gold[i] != kNoMatchKnown) verdict.matched_gold.push_back(table.answers.matched_gold[i]);
     verdict.programs.push_back({static_cast<std::uint64_t>(table.answers.tree[i]),
                                 static_cast<std::uint64_t>(table.answers.behaviour[i]), table.answers.reason[i]});
   }

@@ -206,6 +206,10 @@ std::string render(const Grammar& grammar, const AnswerSet& set) {
   return tagged(grammar, set.think, set.answers, confidences);
 }
 
+std::string last_tag(const Grammar& grammar) {
+  return tag(grammar, grammar.confidences ? "confidence" : "answer", grammar.k, true);
+}
+
 std::string instructions(const Grammar& grammar) {
   std::string text = grammar.k == 1 ? "Think inside <think></think>. Then write one answer. "
                                     : fmt::format(

@@ -31,6 +31,9 @@ AnswerSet parse(const Grammar& grammar, std::string_view completion, bool ended)
 // has not K answers (and K confidences, for RLCR).
 std::string render(const Grammar& grammar, const AnswerSet& set);
 
+// The tag that closes the last thing a set must have: the K-th confidence, or the K-th answer where there are none.
+std::string last_tag(const Grammar& grammar);
+
 // The format's instructions for the system prompt (K distinct candidates, most likely first, tags, what a confidence
 // means). Short, because every prompt pays for them: under 120 tokens of SmolLM2 for K = 3.
 std::string instructions(const Grammar& grammar);

@@ -162,6 +162,16 @@ TEST(Training, AnEmptyOrMaskedBatchChangesNothing) {
   EXPECT_EQ(one.state(), before);
 }
 
+TEST(Training, ForcedTokensAreNoLossTargets) {
+  OneRank one(tiny_config(), "llama");
+  auto batch = tiny_batch(one.weights.spec(), 1, {4, 6}, 5, 3);
+  batch.groups[0].sequences[0].forced.assign(4, 1);
+  batch.groups[0].sequences[1].forced.assign(6, 1);
+  EXPECT_EQ(one.learner.reinforce(batch, 1, 9).grad_norm, 0);
+  batch.groups[0].sequences[1].forced = {0, 0, 1, 1, 0, 0};
+  EXPECT_GT(one.learner.reinforce(batch, 2, 9).grad_norm, 0);
+}
+
 TEST(Training, RefusesFloat16) {
   RunConfig config = tiny_config();
   config.model.dtype = "float16";

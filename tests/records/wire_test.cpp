@@ -33,6 +33,7 @@ Group full_group(std::size_t tokens) {
       completion.tokens.push_back(static_cast<std::int32_t>(t * 7919));
       completion.logprobs.push_back(-0.001f * static_cast<float>(t));
     }
+    if (sample == 1) completion.forced.assign(tokens, 1);
     completion.oldest_version = 8;
     completion.newest_version = 9;
     completion.finish = FinishReason::end_of_turn;
@@ -85,6 +86,7 @@ void expect_equal(const Group& a, const Group& b) {
     EXPECT_EQ(a.completions[i].sample_index, b.completions[i].sample_index);
     EXPECT_EQ(a.completions[i].tokens, b.completions[i].tokens);
     EXPECT_TRUE(same_bits(a.completions[i].logprobs, b.completions[i].logprobs));
+    EXPECT_EQ(a.completions[i].forced, b.completions[i].forced);
     EXPECT_EQ(a.completions[i].oldest_version, b.completions[i].oldest_version);
     EXPECT_EQ(a.completions[i].newest_version, b.completions[i].newest_version);
     EXPECT_EQ(a.completions[i].finish, b.completions[i].finish);

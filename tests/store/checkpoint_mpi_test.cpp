@@ -6,30 +6,14 @@
 
 #include "base/error.h"
 #include "store/outside_tools.h"
+#include "store/shared_folder.h"
 #include "store/store_samples.h"
-#include "support/mpi_world.h"
 
 namespace setrl::store {
 namespace {
 
+using testing::SharedFolder;
 using testing::world;
-
-// A folder that all ranks know.
-class SharedFolder {
- public:
-  SharedFolder() {
-    if (world().rank() == 0) folder_ = std::make_unique<TemporaryFolder>();
-    const std::string mine = folder_ ? folder_->path() : "";
-    const auto all = comm::all_gather_bytes(world(), {mine.begin(), mine.end()});
-    path_.assign(all[0].begin(), all[0].end());
-  }
-  ~SharedFolder() { world().barrier(); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::unique_ptr<TemporaryFolder> folder_;
-  std::string path_;
-};
 
 // Saved by every number of ranks up to the world's size, loaded under every number from 1 to 5: the slices' bounds fall
 // in other places each time.
@@ -40,7 +24,7 @@ TEST(CheckpointRanks, SavedByAnyNumberLoadedByAnyNumber) {
     const auto learners = world().split(writes ? 0 : -1, "learners");
     if (learners) {
       const SampleState state(learners->rank(), writers, static_cast<std::uint64_t>(writers));
-      save_checkpoint(run.path(), sample_info(writers), state.views(), 100, *learners);
+      save_checkpoint(run.path(), sample_info(writers), state.views(), {100}, *learners);
     }
     world().barrier();
     const std::string folder = find_newest_checkpoint(run.path());
@@ -61,7 +45,7 @@ TEST(CheckpointRanks, SavedByAnyNumberLoadedByAnyNumber) {
 TEST(CheckpointRanks, H5pyReadsThemLikeOneFile) {
   const SharedFolder run;
   const SampleState mine(world().rank(), world().size(), 10);
-  const std::string folder = save_checkpoint(run.path(), sample_info(10), mine.views(), 3, world());
+  const std::string folder = save_checkpoint(run.path(), sample_info(10), mine.views(), {3}, world());
   const std::string interpreter = python();
   if (interpreter.empty()) GTEST_SKIP() << kNoPython;
   if (world().rank() != 0) return;
@@ -84,7 +68,7 @@ TEST(CheckpointRanks, OneRankFailsAllSayTheSame) {
   const SharedFolder run;
   const int last = world().size() - 1;
   const SampleState good(world().rank(), world().size(), 5);
-  save_checkpoint(run.path(), sample_info(5), good.views(), 3, world());
+  save_checkpoint(run.path(), sample_info(5), good.views(), {3}, world());
 
   std::signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
@@ -95,7 +79,7 @@ TEST(CheckpointRanks, OneRankFailsAllSayTheSame) {
   }
   const SampleState next(world().rank(), world().size(), 10);
   const std::string error =
-      user_error_of([&] { save_checkpoint(run.path(), sample_info(10), next.views(), 3, world()); });
+      user_error_of([&] { save_checkpoint(run.path(), sample_info(10), next.views(), {3}, world()); });
   setrlimit(RLIMIT_FSIZE, &before);
   EXPECT_NE(error.find("learner rank " + std::to_string(last)), std::string::npos) << error;
   EXPECT_NE(error.find("File too large"), std::string::npos) << error;
@@ -106,7 +90,7 @@ TEST(CheckpointRanks, OneRankFailsAllSayTheSame) {
   EXPECT_FALSE(fs::exists(run.path() + "/checkpoints/step-000010.tmp"));
   world().barrier();
 
-  save_checkpoint(run.path(), sample_info(10), next.views(), 3, world());
+  save_checkpoint(run.path(), sample_info(10), next.views(), {3}, world());
   const SampleState loaded(world().rank(), world().size(), 0, false);
   load_checkpoint(find_newest_checkpoint(run.path()), loaded.views());
   EXPECT_TRUE(loaded.equals(next));

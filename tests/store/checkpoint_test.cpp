@@ -132,7 +132,7 @@ TEST(Checkpoint, SavingAStepAgainReplacesIt) {
   save_sample(run.path(), 5);
   const auto alone = comm::make_local_communicator("learners");
   const SampleState other(0, 1, 77);
-  const std::string folder = save_checkpoint(run.path(), sample_info(5), other.views(), 3, *alone);
+  const std::string folder = save_checkpoint(run.path(), sample_info(5), other.views(), {3}, *alone);
   const SampleState loaded(0, 1, 0, false);
   load_checkpoint(folder, loaded.views());
   EXPECT_TRUE(loaded.equals(other));
@@ -190,7 +190,7 @@ TEST(Checkpoint, OverlappingSlicesAreABugAndLeaveNothing) {
   const auto alone = comm::make_local_communicator("learners");
   float values[4] = {1, 2, 3, 4};
   TensorView gap{"parameters/w", {6}, DType::float32, 1, 5, values};
-  EXPECT_THROW(save_checkpoint(run.path(), sample_info(1), {gap}, 2, *alone), BugError);
+  EXPECT_THROW(save_checkpoint(run.path(), sample_info(1), {gap}, {2}, *alone), BugError);
   EXPECT_TRUE(fs::is_empty(run / "checkpoints"));
 }
 

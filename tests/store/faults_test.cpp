@@ -10,7 +10,9 @@
 #include <thread>
 
 #include "base/error.h"
+#include "store/check.h"
 #include "store/manifest.h"
+#include "store/outside_tools.h"
 #include "store/store_samples.h"
 
 namespace setrl::store {
@@ -193,7 +195,8 @@ TEST(Killed, AtAnyMoment) {
   save_sample(run.path(), 1, 2);
   RandomStream random(9, 9);
   std::int64_t newest = 1;
-  for (int round = 0; round < 30; ++round) {
+  const std::string count = environment("SETRL_KILL_COUNT");  // default 30
+  for (int round = 0; round < (count.empty() ? 30 : std::stoi(count)); ++round) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {

@@ -211,7 +211,7 @@ inline CheckpointInfo sample_info(std::int64_t step) {
 inline std::string save_sample(const std::string& run_dir, std::int64_t step, int keep = 100) {
   const auto alone = comm::make_local_communicator("learners");
   const SampleState state(0, 1, static_cast<std::uint64_t>(step));
-  return save_checkpoint(run_dir, sample_info(step), state.views(), keep, *alone);
+  return save_checkpoint(run_dir, sample_info(step), state.views(), {keep}, *alone);
 }
 
 // Whether the folder holds what save_sample(step) wrote, bit for bit.

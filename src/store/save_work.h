@@ -1,0 +1,72 @@
+// One save of one rank, as the store's thread does it, and what the thread that trains sees of it.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "store/checkpoint.h"
+#include "store/checkpoint_folders.h"
+#include "store/save_agreement.h"
+#include "store/store_thread.h"
+
+namespace setrl::store {
+
+struct SaveOrder {
+  CheckpointInfo info;
+  std::vector<TensorView> tensors;
+  std::vector<std::string> after;  // files that must exist before the checkpoint does
+  std::string run_dir;
+  Retention retention;
+  int rank = 0, ranks = 1;
+  SaveNumber number;
+  double deadline_s = 0;
+};
+
+// Memory for the copy of a rank's tensors; not cleared, so that only what is used is ever touched.
+struct StagingMemory {
+  std::unique_ptr<float[]> floats;
+  std::size_t size = 0;
+};
+
+struct SaveResult {
+  std::string error;  // names the rank; empty: whole, abandoned, or (other ranks than 0) this rank's part is done
+  bool bug = false;
+};
+
+class SaveWork {
+ public:
+  SaveOrder order;
+  StagingMemory memory;
+
+  // On the store's thread: copies, writes, and publishes (rank 0). Never throws.
+  void run(StoreThread& thread);
+
+  // For the thread that trains. `abandon`: a later save follows, on all ranks. `leave`: nothing follows.
+  void abandon() { abandoned_ = true; }
+  void leave() { left_ = true; }
+  void wait_for_copy();
+  void wait();
+  bool wait_for(std::chrono::microseconds span);  // true once it has ended
+  SaveResult result();                            // empty while it goes on
+  std::int64_t step() const { return order.info.step; }
+
+ private:
+  std::vector<TensorView> copy();
+  void lead(StoreThread& thread, const std::vector<TensorView>& tensors);
+  void follow(StoreThread& thread, const std::vector<TensorView>& tensors);
+  std::string named(const std::string& problem) const;
+
+  std::atomic<bool> abandoned_{false}, left_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool copied_ = false, ended_ = false;
+  SaveResult result_;
+};
+
+}  // namespace setrl::store
