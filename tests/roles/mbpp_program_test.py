@@ -37,12 +37,13 @@ class Programs(Program):
         line = self.metrics("run")[0]
         self.assertEqual(line["infrastructure_failures"], 0)
         self.assertEqual(line["format_rate"], 0)
-        out = self.call("bench", "verify", *self.task, "--bench.prompts=2", "--rollout.group_size=4")
+        out = self.call("bench", "verify", *self.task, "--model.path=random", "--bench.prompts=4", "--bench.group=4",
+                        "--bench.new=24", ranks=3)
         bench = json.loads([each for each in out.splitlines() if each.startswith("{")][-1])
-        # In each set the reference is right and the program of another problem is not.
-        self.assertEqual(bench["completions"], 8 * 2 * 4)
-        self.assertEqual(bench["programs"], 2 * bench["completions"])
-        self.assertEqual(bench["correct"], bench["completions"])
+        # Of every four completions one is cut off and one lacks a tag; the other two hold two programs each.
+        self.assertEqual(bench["completions"], 16)
+        self.assertEqual(bench["graded"], 8)
+        self.assertEqual(bench["programs"], 16)
         self.assertEqual(bench["infrastructure_failures"], 0)
 
 
