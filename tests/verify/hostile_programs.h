@@ -269,13 +269,14 @@ def answer():
       {"deletes_its_own_sandbox", "", R"py(
 import os, shutil
 def answer():
-    shutil.rmtree("/", ignore_errors=True)
+    for folder in (os.path.dirname(os.__file__) + "/json", "/dev", "/tmp"):
+        shutil.rmtree(folder, ignore_errors=True)
     for path in ("/tmp", "/usr", "/"):
         try:
             os.rmdir(path)
         except OSError:
             pass
-    return "contained" if os.path.exists(os.__file__) else "gone")py"},
+    return "contained" if os.path.exists(os.path.dirname(os.__file__) + "/json/decoder.py") else "gone")py"},
       {"locks_its_folder", "", R"py(
 import os
 def answer():
