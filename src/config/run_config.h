@@ -69,8 +69,8 @@ struct VerifySection {
   std::string command;            // of sandbox = command: what goes before "python3 ...", such as an Apptainer call
   std::string python = "auto";    // interpreter inside the sandbox; auto: /usr/bin/python3, else python3 on PATH
   int workers = 0;                // programs run at a time, 0 = cores of this process
-  int cpu_s = 3;                  // CPU time of one program with its tests
-  double wall_s = 10;             // and its time on the clock, waiting for a core left out
+  int cpu_s = 5;                  // CPU time of one program with its tests
+  double wall_s = 15;             // and its time on the clock, waiting for a core left out
   std::int64_t memory_mb = 512;   // address space of one program
   std::int64_t output_kb = 1024;  // results of one program
 
