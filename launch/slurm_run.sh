@@ -97,6 +97,8 @@ launcher=(srun --mpi=pmix --cpu-bind=none)
 if ((groups > 1)); then
   launcher+=(--het-group="0-$((groups - 1))")
 elif [[ -n ${SETRL_RANKS:-} ]]; then
+  # The allocation's own count would only be warned about.
+  unset SLURM_NTASKS_PER_NODE
   launcher+=(--ntasks="$SETRL_RANKS")
 fi
 # shellcheck disable=SC2206  # several options in one variable
@@ -141,7 +143,9 @@ while :; do
   wait "$pid" || code=$?
   kill -0 "$pid" 2> /dev/null || break
 done
-[[ -n $timer ]] && kill "$timer" 2> /dev/null
+if [[ -n $timer ]]; then
+  kill "$timer" 2> /dev/null || true # it may have ended
+fi
 say "the program ended with code $code"
 
 # A rank that was killed from outside could not say why.

@@ -182,9 +182,10 @@ class Jobs(OnCluster):
 
 
 class Requeue(OnCluster):
-    # A random model's sets are all malformed: only the length penalty tells its completions apart, so that weights change.
-    RUN = ("--store.every=4", "--run.threads=1", "--rollout.max_new_tokens=64", "--reward.length_weight=0.5",
-           "--reward.length_soft=0.1")
+    # A random model's sets are all malformed and earn the same. Decay moves its weights off the initial ones, and the pull
+    # back to those (KL) gives every step a gradient that depends on its texts.
+    RUN = ("--store.every=4", "--run.threads=1", "--rollout.max_new_tokens=32", "--learn.weight_decay=0.1",
+           "--learn.kl_coefficient=0.1")
 
     def test_time_limit_signal_save_requeue_resume(self):
         # A limit of a minute and a lead of 52 s: told after about eight. The next start knows its steps' times.
