@@ -35,6 +35,7 @@ struct TaskSection {
   double min_probability = 0;  // DDXPlus: golds below this probability are dropped
   bool true_pathology_only = false;
   std::int64_t max_prompt_tokens = 3072;
+  bool programs = false;               // jsonl: answers are programs
   bool list_options = false;           // name the possible answers in the prompt
   std::string context = "modified";    // HotPotQA: modified | distractor
   std::int64_t max_characters = 6000;  // HotPotQA: problems with a longer text are left out, 0 = none is
@@ -68,8 +69,8 @@ struct VerifySection {
   std::string command;            // of sandbox = command: what goes before "python3 ...", such as an Apptainer call
   std::string python = "auto";    // interpreter inside the sandbox; auto: /usr/bin/python3, else python3 on PATH
   int workers = 0;                // programs run at a time, 0 = cores of this process
-  int cpu_s = 3;                  // CPU time of one program with its tests
-  double wall_s = 10;             // and its time on the clock, waiting for a core left out
+  int cpu_s = 5;                  // CPU time of one program with its tests
+  double wall_s = 15;             // and its time on the clock, waiting for a core left out
   std::int64_t memory_mb = 512;   // address space of one program
   std::int64_t output_kb = 1024;  // results of one program
 
