@@ -173,8 +173,8 @@ class Adapters(Program):
         self.assertEqual(self.metrics("cut"), self.metrics("uncut"))
         self.assertEqual(self.weights("cut"), self.weights("uncut"))
 
-        merged_folder, adapter_folder, base_folder = (self.path(name) for name in ("whole-export", "adapters", "base"))
-        self.weights("whole")
+        merged_folder, adapter_folder, base_folder = (self.path(name) for name in ("merged", "adapters", "base"))
+        self.call("export", self.path("whole"), f"--output={merged_folder}")
         self.call("export", self.path("whole"), f"--output={adapter_folder}", "--export.format=peft")
         shape = ["--model.random_hidden=128", "--model.random_layers=4", "--model.random_vocabulary=1024"]
         self.call("export", "--model.path=random", *shape, f"--output={base_folder}")
