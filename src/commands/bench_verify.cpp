@@ -32,6 +32,9 @@ Completion completion_of(const roles::Session& session, const Problem& problem, 
   AnswerSet set = session.task->gold_answer_set(problem, session.grammar);
   for (int i = 0; i < think_tokens / 6; ++i) set.think += " This finding speaks for it.";
   if (sample % 4 == 1) set.answers.front() = "no such answer";
+  if (session.grammar.programs) {  // equal texts would be run once
+    for (auto& answer : set.answers) answer += fmt::format("\n# sample {}", sample);
+  }
   std::string text = text::render(session.grammar, set);
   if (sample % 4 == 3) text.erase(text.rfind('<'));
   Completion completion;
@@ -98,22 +101,28 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
   const double seconds = clock.seconds();
   if (!session->is_root()) return kExitDone;
   const double completions = static_cast<double>(order.items.size()) * order.samples;
-  const nlohmann::ordered_json line = {{"bench", "verify"},
-                                       {"task", config.task.name},
-                                       {"rollout_ranks", session->plan.rollout_ranks.size()},
-                                       {"problems", order.items.size()},
-                                       {"group", order.samples},
-                                       {"completions", completions},
-                                       {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
-                                       {"graded", graded},
-                                       {"programs", programs},
-                                       {"infrastructure_failures", failures},
-                                       {"seconds", seconds},
-                                       {"verify_s", report.verify_s},
-                                       {"programs_per_s", std::round(programs / seconds)},
-                                       {"completions_per_s", std::round(completions / seconds)},
-                                       {"completions_per_s_per_core", std::round(completions / report.verify_s)},
-                                       {"peak_rss_bytes", peak_rss_bytes()}};
+  // Programs run side by side; everything else is graded by one thread.
+  const int workers = config.verify.workers > 0 ? config.verify.workers : available_cores();
+  const int cores = session->grammar.programs ? workers : 1;
+  const nlohmann::ordered_json line = {
+      {"bench", "verify"},
+      {"task", config.task.name},
+      {"rollout_ranks", session->plan.rollout_ranks.size()},
+      {"problems", order.items.size()},
+      {"group", order.samples},
+      {"completions", completions},
+      {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
+      {"graded", graded},
+      {"programs", programs},
+      {"infrastructure_failures", failures},
+      {"seconds", seconds},
+      {"verify_s", report.verify_s},
+      {"programs_per_s", std::round(programs / seconds)},
+      {"completions_per_s", std::round(completions / seconds)},
+      {"cores", cores},
+      {"programs_per_s_per_core", std::round(programs / report.verify_s / cores)},
+      {"completions_per_s_per_core", std::round(completions / report.verify_s / cores)},
+      {"peak_rss_bytes", peak_rss_bytes()}};
   fmt::print("{}\n", line.dump());
   return kExitDone;
 }

@@ -18,6 +18,7 @@ struct Candidate {
   std::size_t order = 0;  // of its first occurrence
   std::string answer;
   std::int32_t gold = -1;
+  ProgramTrace program;
   bool correct = false;
   double f1 = 0;
   std::int64_t votes = 0;
@@ -43,6 +44,7 @@ void add_completion(const Completion& completion, const Verdict& verdict,
       candidate.order = candidates.size();
       candidate.answer = verdict.answers.answers[slot];
       candidate.gold = verdict.matched_gold[slot];
+      if (!verdict.programs.empty()) candidate.program = verdict.programs[slot];
       if (!verdict.f1.empty()) candidate.f1 = verdict.f1[slot];
     }
     const auto& confidences = verdict.answers.confidences;
@@ -54,7 +56,7 @@ void add_completion(const Completion& completion, const Verdict& verdict,
 }
 
 Verdict chosen(std::map<std::string, Candidate>& candidates, std::int64_t completions, bool calibrated, bool f1,
-               Aggregation kind, int k) {
+               bool programs, Aggregation kind, int k) {
   std::vector<Candidate> ranked;
   for (auto& entry : candidates) ranked.push_back(std::move(entry.second));
   std::sort(ranked.begin(), ranked.end(), [](const Candidate& a, const Candidate& b) { return a.order < b.order; });
@@ -69,6 +71,7 @@ Verdict chosen(std::map<std::string, Candidate>& candidates, std::int64_t comple
     verdict.answers.answers.push_back(candidate.answer);
     verdict.correct.push_back(candidate.correct ? 1 : 0);
     verdict.matched_gold.push_back(candidate.gold);
+    if (programs) verdict.programs.push_back(candidate.program);
     if (f1) verdict.f1.push_back(candidate.f1);
     if (kind == Aggregation::self_consistency) {
       verdict.answers.confidences.push_back(static_cast<double>(candidate.votes) / static_cast<double>(completions));
@@ -87,7 +90,7 @@ Group aggregate(const Group& group, Aggregation kind, int k) {
   result.completions[0].finish = FinishReason::end_of_turn;
   std::map<std::string, Candidate> candidates;
   std::int64_t completions = 0;
-  bool calibrated = true, f1 = false;
+  bool calibrated = true, f1 = false, programs = false;
   std::size_t tokens = 0;
   for (std::size_t i = 0; i < group.verdicts.size(); ++i) {
     const Verdict& verdict = group.verdicts[i];
@@ -97,6 +100,7 @@ Group aggregate(const Group& group, Aggregation kind, int k) {
     if (verdict.outcome != Outcome::graded) continue;
     calibrated = calibrated && !verdict.answers.confidences.empty();
     f1 = f1 || !verdict.f1.empty();
+    programs = programs || !verdict.programs.empty();
     add_completion(group.completions[i], verdict, candidates);
   }
   result.completions[0].tokens.assign(tokens, 0);
@@ -108,7 +112,7 @@ Group aggregate(const Group& group, Aggregation kind, int k) {
     verdict.total = std::numeric_limits<double>::quiet_NaN();
     verdict.answers.malformed_reason = "none of the completions is well formed";
   } else {
-    verdict = chosen(candidates, completions, calibrated, f1, kind, k);
+    verdict = chosen(candidates, completions, calibrated, f1, programs, kind, k);
   }
   result.verdicts = {verdict};
   return result;

@@ -81,7 +81,7 @@ TEST(SetGrader, OnlyTasksWithAGraderAreAccepted) {
     config.task.name = name;
     EXPECT_NE(make_grader(config), nullptr);
   }
-  config.task.name = "mbpp";
+  config.task.name = "poetry";
   EXPECT_THROW(make_grader(config), UserError);
 }
 
