@@ -14,6 +14,8 @@ function(setrl_test)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   if(arg_TORCH)
     setrl_use_torch(${target})
+  else()
+    target_compile_options(${target} PRIVATE -O0)  # half the compile time; the modules they test are optimised
   endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)

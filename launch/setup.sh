@@ -2,6 +2,7 @@
 # Makes a machine ready and builds SetRL; quick where nothing is missing. Called by quickstart.sh and test.sh.
 #   launch/setup.sh            packages, .venv with LibTorch, default model, Release build
 #   launch/setup.sh --no-build the same without the build
+#   launch/setup.sh --tests    also the packages of tests that are skipped without them (SLURM, shellcheck)
 # SETRL_TORCH=DIR  use this LibTorch (holds include/ and lib/) instead of the wheel in .venv
 # SETRL_BUILD=DIR  build folder (default build/)
 # SETRL_JOBS=N     parallel compile jobs (default: cores)
@@ -15,17 +16,38 @@ debian_packages=(
   g++ cmake ninja-build ccache mold pkg-config git python3 python3-venv
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libboost-program-options-dev libgtest-dev libgmock-dev
   nlohmann-json3-dev libspdlog-dev libfmt-dev libpcre2-dev libutf8proc-dev
+  bubblewrap libseccomp-dev
 )
+# A cluster for tests/slurm, and the shell scripts' checker. Without them those tests are skipped.
+test_packages=(slurmctld slurmd slurm-client munge shellcheck)
+
+# Of the packages named, those that are not installed.
+missing_packages() {
+  local package
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null || true) == installed ]] || echo "$package"
+  done
+}
+
+install_test_packages() {
+  command -v dpkg-query > /dev/null || return 0
+  local missing as_root=()
+  mapfile -t missing < <(missing_packages "${test_packages[@]}")
+  ((${#missing[@]} == 0)) && return
+  ((EUID == 0)) || as_root=(sudo -n)
+  say "installing for tests: ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq || true
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null ||
+    say "not installed; the tests that need them are skipped: ${missing[*]}"
+}
 
 install_debian_packages() {
   command -v dpkg-query > /dev/null || {
     say "not a Debian system: the packages are taken as installed: ${debian_packages[*]}"
     return
   }
-  local missing=() package
-  for package in "${debian_packages[@]}"; do
-    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null || true) == installed ]] || missing+=("$package")
-  done
+  local missing package
+  mapfile -t missing < <(missing_packages "${debian_packages[@]}")
   # A Python 3.11 that came another way brings venv along.
   if python3 -c 'import venv, ensurepip' 2> /dev/null; then
     local kept=()
@@ -92,6 +114,7 @@ build_setrl() {
 }
 
 install_debian_packages
+[[ ${1:-} == --tests ]] && install_test_packages
 install_python_packages
 link_model
 [[ ${1:-} == --no-build ]] || build_setrl

@@ -2,6 +2,6 @@
 # Sets the machine up, builds, and runs every test.
 #   launch/test.sh [ctest arguments, such as -R text or -L unit]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-"$root/launch/setup.sh"
+"$root/launch/setup.sh" --tests
 say "testing"
 ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "$@"

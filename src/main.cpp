@@ -5,13 +5,17 @@
 #include <string>
 #include <vector>
 
+#include "base/build_id.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "comm/failure.h"
+#include "comm/handshake.h"
 #include "comm/mpi_runtime.h"
 #include "commands/commands.h"
+#include "config/option_table.h"
 #include "config/options.h"
+#include "roles/signals.h"
 
 namespace {
 
@@ -25,7 +29,9 @@ int dispatch(const setrl::config::ParsedCommand& parsed, setrl::comm::Communicat
   if (world.size() > 1) setrl::throw_user_error("setrl {} runs in one process: start it without mpirun", name);
   if (name == "ask") return commands::ask(parsed, world);
   if (name == "check") return commands::check(parsed.config);
+  if (name == "plan") return commands::plan(parsed.config);
   if (name == "inspect") return commands::inspect(parsed.config);
+  if (name == "report") return commands::report(parsed.config);
   SETRL_CHECK(name == "export" || name == "import", "no code for the command {}", name);
   return commands::export_model(parsed.config);
 }
@@ -38,10 +44,27 @@ bool is_first_process() {
   return true;
 }
 
+// What must be equal on all ranks: the program and every option but those that suit a single machine.
+std::vector<setrl::comm::Fact> facts_of(const setrl::config::ParsedCommand& parsed) {
+  std::vector<setrl::comm::Fact> facts = {{"the program's build", setrl::build_id()},
+                                          {"the command", parsed.command + " " + parsed.subcommand}};
+  for (const auto& option : setrl::config::option_table()) {
+    const std::string& key = option.key;
+    const bool local = key == "run.threads" || key == "run.log_level" || key == "rollout.max_batch" ||
+                       key == "task.path" || key == "model.path";
+    if (!local) facts.push_back({key, option.get(parsed.config)});
+  }
+  return facts;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   setrl::keep_freed_memory();
+  if (argc == 2 && std::string(argv[1]) == "--version") {
+    fmt::print("setrl build {}\n", setrl::build_id());
+    return setrl::kExitDone;
+  }
   setrl::config::ParsedCommand parsed;
   try {
     parsed = setrl::config::parse_command_line({argv + 1, argv + argc});
@@ -54,8 +77,12 @@ int main(int argc, char** argv) {
     std::fputs(setrl::config::help_text(parsed.command).c_str(), stdout);
     return setrl::kExitDone;
   }
+  // Before MPI, whose start takes its time: a job's signal may come early.
+  if (parsed.command == "train" || parsed.command == "sft") setrl::roles::install_signal_handlers();
   setrl::comm::MpiRuntime runtime(&argc, &argv, parsed.config.run.deadline_s);
   try {
+    runtime.post_sentry();
+    setrl::comm::check_agreement(runtime.world(), facts_of(parsed));
     return dispatch(parsed, runtime.world());
   } catch (const std::exception& failure) {
     setrl::comm::fail_job(runtime, failure);

@@ -12,6 +12,14 @@ namespace setrl::comm {
 // Where this rank is, for the message of fail_job. The role loops keep it up to date. Step < 0: outside of a step.
 void set_place(const std::string& role, std::int64_t step);
 
+// "learner, step 12", as far as it is known.
+std::string current_place();
+
+// From here on the first rank of the job that fails writes there what happened (the run directory's logs/why.txt), and
+// ranks that fail later add a line. Also on signals such as SIGSEGV, with the stack. The folder must exist; an existing
+// file is taken for that of an earlier failure and left alone, so whoever starts a run moves it away first.
+void set_report_file(const std::string& path, int rank, int ranks);
+
 // "rank 2 of 5 on host node7 (learner, step 12) failed: CAUSE". Without role and step where they are not known.
 std::string describe_failure(int rank, int ranks, const std::exception& cause);
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/system.h"
 #include "comm/mpi_communicator.h"
 
 namespace setrl::comm {
@@ -36,6 +37,17 @@ void check_byte_order(Communicator& world) {
   }
 }
 
+std::vector<std::string> gather_hosts(Communicator& world) {
+  constexpr std::size_t kLength = 64;
+  char mine[kLength] = {};
+  host_name().copy(mine, kLength - 1);
+  std::vector<char> all(kLength * static_cast<std::size_t>(world.size()));
+  world.all_gather(mine, kLength, all.data());
+  std::vector<std::string> hosts;
+  for (std::size_t at = 0; at < all.size(); at += kLength) hosts.emplace_back(all.data() + at);
+  return hosts;
+}
+
 }  // namespace
 
 MpiRuntime::MpiRuntime(int* argc, char*** argv, double deadline_s) : state_(std::make_unique<State>()) {
@@ -60,9 +72,11 @@ MpiRuntime::MpiRuntime(int* argc, char*** argv, double deadline_s) : state_(std:
     state_->world = std::make_unique<MpiCommunicator>(state_->session, duplicate_world(), "world", "world");
   }
   check_byte_order(*state_->world);
+  state_->session->hosts = gather_hosts(*state_->world);
 }
 
 MpiRuntime::~MpiRuntime() {
+  state_->session->dismiss_sentry();
   if (std::uncaught_exceptions() > state_->exceptions_at_start) {
     state_->session->abandon();
     return;
@@ -89,6 +103,10 @@ void MpiRuntime::abort(int exit_code) {
   // A single process has nobody to end but itself, and MPI_Abort would print its notice.
   if (!state_->world || state_->world->size() > 1) MPI_Abort(MPI_COMM_WORLD, exit_code);
   _exit(exit_code);
+}
+
+void MpiRuntime::post_sentry() {
+  if (state_->world->size() > 1) state_->session->post_sentry();
 }
 
 void MpiRuntime::set_deadline(double seconds) {

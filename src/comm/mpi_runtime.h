@@ -26,6 +26,10 @@ class MpiRuntime {
 
   void set_deadline(double seconds);
 
+  // From here on a thread tells other ranks what the calling thread does while it computes (its stack included). For
+  // programs that use MPI through this runtime only.
+  void post_sentry();
+
   // The same on all ranks, between collectives.
   void set_limits(const Limits& limits);
 

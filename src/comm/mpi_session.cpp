@@ -1,11 +1,15 @@
 #include "comm/mpi_session.h"
 
+#include <csignal>
+
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <sstream>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "comm/failure.h"
 #include "comm/mpi_datatype.h"
 
 namespace setrl::comm {
@@ -136,25 +140,87 @@ void Session::abandon() {
   watch_.release();
 }
 
-// A question is a number; an answer repeats it and lists, a line each, the operations that the rank waits in:
-// path, tab, collective number, tab, text.
-void Session::answer_questions() {
+void Session::post_sentry() {
+  const StackProbe probe;
+  sentry_ = std::thread([this, probe] {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals are the working thread's
+    std::unique_lock lock(mutex);
+    while (!sentry_called_off_.wait_for(lock, std::chrono::milliseconds(500), [this] { return off_duty_; })) {
+      try {
+        if (alive) answer_questions(&probe);
+      } catch (const BugError&) {
+        return;  // the working thread meets the same error
+      }
+    }
+  });
+}
+
+void Session::dismiss_sentry() {
+  if (!sentry_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex);
+    off_duty_ = true;
+  }
+  sentry_called_off_.notify_all();
+  sentry_.join();
+}
+
+// A question is a number; an answer repeats it. Then come lines: P, the rank's place; W, for each operation that it
+// waits in: path, tab, collective number, tab, text; or S, frames of its stack where it waits in none.
+void Session::answer_questions(const StackProbe* probe) {
   for (;;) {
     int found = 0;
     MPI_Message message = MPI_MESSAGE_NULL;
     MPI_Status status;
     check_mpi(MPI_Improbe(MPI_ANY_SOURCE, kQuestionTag, watch_.get(), &found, &message, &status), "MPI_Improbe");
     if (found == 0) return;
-    std::string answer = take_text(message, status) + "\n";
+    std::string answer = take_text(message, status) + "\nP" + current_place() + "\n";
     for (const Operation* operation : waiting_) {
-      answer += fmt::format("{}\t{}\t{}\n", operation->path, operation->number, operation->text);
+      answer += fmt::format("W{}\t{}\t{}\n", operation->path, operation->number, operation->text);
+    }
+    if (waiting_.empty() && probe != nullptr) {
+      for (const auto& frame : probe->capture(0.3)) answer += "S" + frame + "\n";
     }
     post(to_bytes(answer), status.MPI_SOURCE, kAnswerTag, watch_.get());
   }
 }
 
+namespace {
+
+// What another rank said it is doing.
+struct Answer {
+  std::string place, waits;  // waits: "barrier #1 of 'world' and ...", or empty
+  std::string stack;
+  bool in_collective = false;  // the one asked about, or a later one of its communicator
+};
+
+Answer parse_answer(const std::string& text, const Operation& operation) {
+  Answer answer;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty()) continue;
+    const char kind = line.front();
+    line.erase(0, 1);
+    if (kind == 'P') answer.place = line;
+    if (kind == 'S') answer.stack += "\n      " + line;
+    if (kind != 'W') continue;
+    std::istringstream parts(line);
+    std::string path, number, what;
+    if (!std::getline(parts, path, '\t') || !std::getline(parts, number, '\t') || !std::getline(parts, what)) continue;
+    if (operation.number != 0 && path == operation.path && std::stoull(number) >= operation.number) {
+      answer.in_collective = true;
+    }
+    answer.waits += (answer.waits.empty() ? "" : " and ") + what;
+  }
+  return answer;
+}
+
+}  // namespace
+
 void Session::give_up(const Operation& operation, double waited_s) {
-  constexpr double kGraceSeconds = 1.0;
+  constexpr double kGraceSeconds = 2.0;  // a sentry looks twice a second, and takes a moment for the stack
   const std::string question = std::to_string(++questions_);
   std::map<int, std::string> answers;  // by world rank, without the question's number
   std::size_t asked = 0;
@@ -187,22 +253,21 @@ void Session::give_up(const Operation& operation, double waited_s) {
   std::string arrived, missing;
   for (std::size_t i = 0; i < operation.partners.size(); ++i) {
     const int other = operation.world_ranks[i];
-    bool is_here = other == me && operation.number != 0;
-    std::string doing;
-    const auto answer = answers.find(other);
-    std::istringstream lines(answer == answers.end() ? "" : answer->second);
-    for (std::string path, number, text;
-         std::getline(lines, path, '\t') && std::getline(lines, number, '\t') && std::getline(lines, text);) {
-      if (operation.number != 0 && path == operation.path && std::stoull(number) >= operation.number) is_here = true;
-      doing += (doing.empty() ? "" : " and ") + text;
-    }
-    if (other == me && !is_here) continue;
-    if (is_here) {
+    if (other == me && operation.number == 0) continue;
+    const auto found = answers.find(other);
+    const Answer answer = parse_answer(found == answers.end() ? "" : found->second, operation);
+    if (other == me || answer.in_collective) {
       arrived += fmt::format("{}{}", arrived.empty() ? "" : ", ", operation.partners[i]);
       continue;
     }
-    missing += fmt::format("{}rank {} ({})", missing.empty() ? "" : ", ", operation.partners[i],
-                           !doing.empty() ? "waits in " + doing : "busy outside communication, or dead");
+    const std::string doing = !answer.waits.empty()    ? "waits in " + answer.waits
+                              : found != answers.end() ? "busy outside communication"
+                                                       : "busy outside communication, or dead";
+    missing += fmt::format("{}rank {} ({})", missing.empty() ? "" : ", ", operation.partners[i], doing);
+    const auto index = static_cast<std::size_t>(other);
+    if (index < hosts.size()) missing += " on host " + hosts[index];
+    if (!answer.place.empty()) missing += " [" + answer.place + "]";
+    if (!answer.stack.empty()) missing += ", its stack:" + answer.stack + "\n   ";
   }
   throw BugError(fmt::format("{} waited longer than {} s; missing: {}{}", operation.text, waited_s,
                              missing.empty() ? "nobody, the transfer itself hangs" : missing,

@@ -1,19 +1,23 @@
 // What all MPI communicators of a process share: the lock (MPI_THREAD_SERIALIZED lets one thread at a time into MPI),
 // the deadline, sends on their way, and the watch: a communicator over which a rank whose deadline passed asks the
 // others what they are doing, so that its error can name the missing ones. Answers are given from inside waiting loops,
-// so the fast path pays nothing. Internal to comm.
+// so the fast path pays nothing, and by the sentry, a thread that looks for questions twice a second and answers with
+// the stack of a rank that computes. Internal to comm.
 #pragma once
 
 #include <mpi.h>
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "base/stack.h"
 #include "comm/backoff.h"
 #include "comm/limits.h"
 
@@ -52,6 +56,13 @@ struct Operation {
 class Session {
  public:
   Session(double deadline, OwnedComm watch);
+  ~Session() { dismiss_sentry(); }
+
+  // From here on a thread answers for the calling one while that is outside of communication. MPI must be used through
+  // this session only.
+  void post_sentry();
+  // Before MPI is finalised or left alone.
+  void dismiss_sentry();
 
   // Polls (under the lock) until `poll` returns true. Throws BugError naming the missing ranks after the deadline.
   void wait(const std::function<Operation()>& operation, Backoff::Pace pace, const std::function<bool()>& poll);
@@ -73,6 +84,7 @@ class Session {
   bool alive = true;
   double deadline_s;
   Limits limits;
+  std::vector<std::string> hosts;  // by world rank; empty where unknown
 
  private:
   struct Sending {
@@ -81,8 +93,12 @@ class Session {
   };
 
   [[noreturn]] void give_up(const Operation& operation, double waited_s);
-  void answer_questions();
+  // `probe`: where this thread is not the one that works, whose stack goes into the answer. The caller holds the lock.
+  void answer_questions(const StackProbe* probe = nullptr);
 
+  std::thread sentry_;
+  std::condition_variable sentry_called_off_;
+  bool off_duty_ = false;
   OwnedComm watch_;
   std::list<Sending> sends_;
   std::vector<std::shared_ptr<void>> parked_;

@@ -50,14 +50,7 @@ int ask(const config::ParsedCommand& command, comm::Communicator& world) {
 
   roles::RolloutRole role(*session);
   role.load_weights();
-  rollout::SamplingOptions sampling;
-  sampling.temperature = config.rollout.temperature;
-  sampling.top_k = config.rollout.top_k;
-  sampling.top_p = config.rollout.top_p;
-  sampling.min_p = config.rollout.min_p;
-  sampling.max_new_tokens = config.rollout.max_new_tokens;
-  sampling.seed = config.run.seed;
-  sampling.stop_ids = session->policy.stop_ids;
+  const auto sampling = rollout::sampling_options(config, roles::text_side(session->policy, session->grammar));
 
   // One sample is shown as it is written; several are shown when they are finished, one after the other.
   text::StreamingDecoder decoder(*session->policy.tokenizer);

@@ -10,6 +10,8 @@
 #include "roles/policy.h"
 #include "roles/rollout_role.h"
 #include "rollout/bench.h"
+#include "rollout/from_config.h"
+#include "rollout/kv_cache.h"
 #include "store/bench.h"
 
 namespace setrl::commands {
@@ -31,11 +33,21 @@ int bench_rollout(const RunConfig& config) {
   options.new_tokens = config.bench.new_tokens;
   options.group = config.bench.group;
   options.seed = config.run.seed;
-  rollout::Engine engine(spec, dtype, options.batch);
+  auto engine_options = rollout::engine_options(config);
+  engine_options.max_batch = options.batch;
+  rollout::Engine engine(spec, dtype, engine_options);
   roles::load_engine(*policy.weights, engine);
   const auto result = rollout::bench_rollout(engine, spec, dtype, options);
+  const bool bfloat16 = dtype == at::kBFloat16;
+  nlohmann::ordered_json stages;
+  for (std::size_t i = 0; i < rollout::kStages; ++i)
+    stages[rollout::kStageNames[i]] = rounded(result.decode_stages[i], 1000);
   const nlohmann::ordered_json line = {{"bench", "rollout"},
-                                       {"dtype", c10::toString(dtype)},
+                                       {"peer", "setrl"},
+                                       {"cpu", cpu_name()},
+                                       {"kernels", rollout::kernels_of(rollout::best_isa(bfloat16), bfloat16).name},
+                                       {"threads", at::get_num_threads()},
+                                       {"dtype", bfloat16 ? "bfloat16" : "float32"},
                                        {"batch", options.batch},
                                        {"prompt", options.prompt},
                                        {"new", options.new_tokens},
@@ -43,8 +55,13 @@ int bench_rollout(const RunConfig& config) {
                                        {"seconds", rounded(result.seconds, 100)},
                                        {"tokens_per_s", rounded(result.tokens_per_s, 10)},
                                        {"decode_tokens_per_s", rounded(result.decode_tokens_per_s, 10)},
+                                       {"prefill_tokens_per_s", rounded(result.prefill_tokens_per_s, 10)},
                                        {"limit_tokens_per_s", rounded(result.limit_tokens_per_s, 10)},
                                        {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
+                                       {"decode_stage_s", stages},
+                                       {"kv_bytes_per_token", rollout::kv_bytes_per_token(spec, bfloat16)},
+                                       {"kv_cache_bytes", engine_options.kv_cache_bytes},
+                                       {"preemptions", engine.stats().preemptions},
                                        {"peak_rss_bytes", peak_rss_bytes()}};
   fmt::print("{}\n", line.dump());
   return kExitDone;
@@ -65,7 +82,11 @@ int bench_learn(const RunConfig& config, comm::Communicator& world) {
                                        {"tokens_per_s", rounded(result.tokens_per_s, 10)},
                                        {"gemm_gflops", rounded(result.gemm_flops / 1e9, 1)},
                                        {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
-                                       {"peak_rss_bytes", result.peak_rss_bytes}};
+                                       {"peak_rss_bytes", result.peak_rss_bytes},
+                                       {"state_bytes", result.state_bytes},
+                                       {"measured_state_bytes", result.measured_state_bytes},
+                                       {"sent_bytes", result.sent_bytes},
+                                       {"planned_sent_bytes", result.planned_sent_bytes}};
   if (world.rank() == 0) fmt::print("{}\n", line.dump());
   return kExitDone;
 }
@@ -166,9 +187,10 @@ int bench_store(const RunConfig& config, comm::Communicator& world) {
 
 int bench(const config::ParsedCommand& command, comm::Communicator& world) {
   if (command.subcommand == "learn") return bench_learn(command.config, world);
+  if (command.subcommand == "verify") return bench_verify(command.config, world);
   if (command.subcommand == "store") return bench_store(command.config, world);
-  SETRL_CHECK(command.subcommand == "rollout", "no code for bench {}", command.subcommand);
   if (world.size() > 1) throw_user_error("setrl bench rollout runs in one process: start it without mpirun");
+  SETRL_CHECK(command.subcommand == "rollout", "no code for bench {}", command.subcommand);
   return bench_rollout(command.config);
 }
 

@@ -16,9 +16,16 @@ int eval(const config::ParsedCommand& command, comm::Communicator& world);
 
 // One process.
 int ask(const config::ParsedCommand& command, comm::Communicator& world);
+int plan(const RunConfig& config);
 int inspect(const RunConfig& config);
+int report(const RunConfig& config);
 int check(const RunConfig& config);
 int export_model(const RunConfig& config);
 int bench(const config::ParsedCommand& command, comm::Communicator& world);
+
+// Of bench: decodes, parses and grades completions made from the task's gold sets, through the roles' own code. With
+// several ranks the first verifies what the others send. "completions_per_s_per_core" is by the verifier's own time,
+// "completions_per_s" by the clock from the first message to the last verdict.
+int bench_verify(const RunConfig& config, comm::Communicator& world);
 
 }  // namespace setrl::commands

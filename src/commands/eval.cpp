@@ -25,14 +25,10 @@ int eval(const config::ParsedCommand& command, comm::Communicator& world) {
   roles::VerifierRole verifier(*session);
   const auto groups = roles::evaluate_policy(*session, &rollout, &verifier);
   if (!session->is_root()) return kExitDone;
-  const auto intervals = roles::intervals_of(*session, groups);
-  roles::write_evaluation(*session, folder, "eval", 0, groups, intervals);
-  fmt::print(
-      "{} problems of {}/{}, {} completion{} each, 95 % intervals by bootstrap\n{}\nwritten: {}/eval.json, "
-      "{}/eval.h5\n",
-      groups.size(), command.config.task.name, command.config.eval.split, command.config.eval.samples,
-      command.config.eval.samples == 1 ? "" : "s", evaluate::table({command.config.model.path}, {intervals}), folder,
-      folder);
+  const auto report = roles::report_of(*session, groups);
+  roles::write_evaluation(*session, folder, "eval", 0, groups, report);
+  fmt::print("{}\n{}\nwritten: {}/eval.json, {}/eval.h5\n", roles::describe(report),
+             evaluate::table({command.config.model.path}, {report.metrics}), folder, folder);
   return kExitDone;
 }
 

@@ -40,6 +40,19 @@ void show_checkpoint(const std::string& folder) {
   }
 }
 
+std::string answer_result(const Problem& problem, const Verdict& verdict, std::size_t k) {
+  const int gold = verdict.matched_gold[k];
+  const bool listed = gold >= 0 && static_cast<std::size_t>(gold) < problem.golds.size();
+  if (verdict.correct[k] != 0)
+    return listed ? "correct: " + problem.golds[static_cast<std::size_t>(gold)].text : "correct";
+  return gold >= 0 ? "repeats a gold" : gold == kAbstained ? "abstains" : "wrong";
+}
+
+std::string program_result(const Verdict& verdict, std::size_t k) {
+  if (verdict.correct[k] != 0) return "passes its tests";
+  return verdict.matched_gold[k] >= 0 ? "repeats a program" : "wrong: " + verdict.programs[k].reason;
+}
+
 void show_text(const store::StoredGroup& stored, std::size_t i) {
   const auto& completion = stored.group.completions[i];
   const auto& verdict = stored.group.verdicts[i];
@@ -47,14 +60,11 @@ void show_text(const store::StoredGroup& stored, std::size_t i) {
              outcome_name(verdict.outcome), verdict.total, completion.tokens.size(), stored.texts[i]);
   if (!verdict.answers.well_formed()) fmt::print("    malformed: {}\n", verdict.answers.malformed_reason);
   for (std::size_t k = 0; k < verdict.answers.answers.size() && k < verdict.correct.size(); ++k) {
-    const int gold = verdict.matched_gold[k];
-    fmt::print("    {}. {:<36}{}  {}\n", k + 1, verdict.answers.answers[k],
+    const bool program = !verdict.programs.empty();
+    const std::string& answer = verdict.answers.answers[k];
+    fmt::print("    {}. {:<36}{}  {}\n", k + 1, program ? answer.substr(0, answer.find('\n')) : answer,
                verdict.answers.confidences.empty() ? "" : fmt::format("  q = {:.2f}", verdict.answers.confidences[k]),
-               verdict.correct[k] != 0
-                   ? "correct: " + stored.group.problem.golds.at(static_cast<std::size_t>(gold)).text
-               : gold >= 0          ? "repeats a gold"
-               : gold == kAbstained ? "abstains"
-                                    : "wrong");
+               program ? program_result(verdict, k) : answer_result(stored.group.problem, verdict, k));
   }
   for (const auto& term : verdict.terms) fmt::print("    {} {:+.4f}", term.name, term.value);
   fmt::print("\n");

@@ -3,7 +3,6 @@
 #include "base/error.h"
 #include "commands/commands.h"
 #include "roles/session.h"
-#include "roles/signals.h"
 #include "roles/trainer.h"
 
 namespace setrl::commands {
@@ -31,12 +30,10 @@ int train(const config::ParsedCommand& command, comm::Communicator& world) {
     if (world.rank() == 0) fmt::print("{}", topology::describe(plan));
     return kExitDone;
   }
-  roles::install_signal_handlers();
   return roles::run_training(*roles::open_session(config, plan, world));
 }
 
 int sft(const config::ParsedCommand& command, comm::Communicator& world) {
-  roles::install_signal_handlers();
   return roles::run_supervised(
       *roles::open_session(command.config, all_ranks(world.size(), {false, false, true}), world));
 }

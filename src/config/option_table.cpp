@@ -171,16 +171,25 @@ void model_options(Table& t) {
 void task_options(Table& t) {
   using S = TaskSection;
   const auto at = &RunConfig::task;
-  t.choice("task.name", at, &S::name, {"ddxplus", "demo"},
-           "ddxplus: differential diagnosis; demo: the built-in one of the same kind.");
-  t.text("task.path", at, &S::path, "Folder of the task's files (ddxplus).", Effect::machine);
+  t.choice(
+      "task.name", at, &S::name, {"ddxplus", "hotpotqa", "mbpp", "demo", "jsonl"},
+      "ddxplus: differential diagnosis; hotpotqa: questions with paragraphs; mbpp: Python programs judged by tests; "
+      "demo: the built-in diagnosis task; jsonl: own problems (docs/own_tasks.md).");
+  t.text("task.path", at, &S::path, "Folder of the task's files (all but demo); mbpp: or the file.", Effect::machine);
   t.integer("task.k", at, &S::k, 1, 16, "answers", "Answers a completion gives.");
   t.integer("task.prompts_per_step", at, &S::prompts_per_step, 1, 1 << 20, "problems", "Problems of a training step.");
   t.number("task.min_probability", at, &S::min_probability, 0, 1, "", "Golds below this probability are dropped.");
   t.flag("task.true_pathology_only", at, &S::true_pathology_only, "The only gold is the patient's true condition.");
+  t.flag("task.programs", at, &S::programs,
+         "jsonl: answers are Python programs, judged by the \"tests\" of each line.");
   t.flag("task.list_options", at, &S::list_options, "Name every possible condition in the prompt.");
   t.integer<S, std::int64_t>("task.max_prompt_tokens", at, &S::max_prompt_tokens, 16, 1 << 24, "tokens",
                              "A longer prompt ends the run with an error that names the problem.");
+  t.choice("task.context", at, &S::context, {"modified", "distractor"},
+           "hotpotqa: modified: 0 to 2 of the paragraphs that are needed and some others are taken out, 8 remain; "
+           "distractor: all ten.");
+  t.integer<S, std::int64_t>("task.max_characters", at, &S::max_characters, 0, kMax<std::int64_t>, "characters",
+                             "hotpotqa: problems whose paragraphs have this many or more are left out; 0: none.");
 }
 
 void reward_options(Table& t) {
@@ -189,7 +198,8 @@ void reward_options(Table& t) {
   t.choice("reward.kind", at, &S::kind, {"rlvr", "rlcr"},
            "rlvr: format and correctness; rlcr: also calibration, answers carry confidences.");
   t.choice("reward.preset", at, &S::preset, {"paper", "released"},
-           "Values of the 'auto' options: paper: sum, free; released: any, at_most_one.");
+           "Values of the 'auto' options: paper: sum, free (at_most_one for tasks with one gold); released: any, "
+           "at_most_one.");
   t.choice("reward.correctness", at, &S::correctness, {"auto", "sum", "mean", "any"},
            "Set correctness: sum of y, sum / K, or max.");
   t.number("reward.format_weight", at, &S::format_weight, 0, 1e6, "", "Weight of a well-formed text.");
@@ -204,6 +214,45 @@ void reward_options(Table& t) {
   t.number("reward.length_weight", at, &S::length_weight, 0, 1e6, "", "Overlong penalty at the length limit.");
   t.number("reward.length_soft", at, &S::length_soft, 0, 1, "",
            "Fraction of rollout.max_new_tokens where the overlong penalty starts.");
+}
+
+void verify_options(Table& t) {
+  using S = VerifySection;
+  const auto at = &RunConfig::verify;
+  t.text("verify.external", at, &S::external,
+         "External verifier of task jsonl: a command for /bin/sh that reads one JSON request a line and answers each "
+         "with one line (docs/own_tasks.md).");
+  t.number("verify.external_deadline_s", at, &S::external_deadline_s, 0.01, 86400, "seconds",
+           "Longest wait for its answer; it is then killed and started again.", Effect::machine);
+  t.integer("verify.external_processes", at, &S::external_processes, 1, 256, "processes",
+            "Copies of it that a verifier rank runs side by side, one request each at a time.", Effect::machine);
+  t.integer("verify.max_failures", at, &S::max_failures, 1, kMax<int>, "requests",
+            "So many infrastructure failures of it without a good answer between them end the run.", Effect::machine);
+  t.choice("verify.sandbox", at, &S::sandbox, {"bubblewrap", "command", "unsafe-none"},
+           "Where programs of the policy run (mbpp): bubblewrap; command: behind verify.command; unsafe-none: without "
+           "a sandbox, with the rights of this user, behind the system call filter and limits only.",
+           Effect::machine);
+  t.text("verify.command", at, &S::command,
+         "For verify.sandbox=command: the words put before 'python3 ...', such as 'apptainer exec --containall "
+         "--net --network none IMAGE.sif'.",
+         Effect::machine);
+  t.text("verify.python", at, &S::python,
+         "Interpreter that runs the programs; auto: /usr/bin/python3, or else python3 on PATH; with verify.command: "
+         "python3.",
+         Effect::machine);
+  t.integer("verify.workers", at, &S::workers, 0, 1024, "programs",
+            "Programs that run at a time; 0: as many as this process may use cores.", Effect::machine);
+  t.integer("verify.cpu_s", at, &S::cpu_s, 1, 3600, "seconds", "CPU time of one program with its tests.");
+  t.number("verify.wall_s", at, &S::wall_s, 0.1, 36000, "seconds",
+           "Time on the clock of one program, without the time that it waited for a core.");
+  t.integer<S, std::int64_t>("verify.memory_mb", at, &S::memory_mb, 128, 1 << 20, "MiB",
+                             "Address space of one program.");
+  t.integer<S, std::int64_t>("verify.output_kb", at, &S::output_kb, 1, 1 << 20, "KiB",
+                             "Largest results of one program.");
+  t.integer("verify.retries", at, &S::retries, 0, 100, "times",
+            "Further attempts where a verifier or a sandbox failed (crash, deadline, unreadable answer), before the "
+            "completion is left out of the update.",
+            Effect::machine);
 }
 
 void rollout_options(Table& t) {
@@ -221,6 +270,22 @@ void rollout_options(Table& t) {
             Effect::machine);
   t.integer("rollout.replacement_rounds", at, &S::replacement_rounds, 0, 100, "rounds",
             "Extra rounds of a step that replace groups whose rewards are all equal (dynamic sampling).");
+  t.integer<S, std::int64_t>("rollout.kv_cache_bytes", at, &S::kv_cache_bytes, 0, kMax<std::int64_t>, "bytes",
+                             "Most memory of keys and values on a rollout rank; 0: half of what is free at the start. "
+                             "Where it runs out the youngest completions wait and are computed again; no text changes.",
+                             Effect::machine);
+  t.choice("rollout.kv_on_update", at, &S::kv_on_update, {"recompute", "keep"},
+           "Keys and values of completions in flight when new weights come.");
+  t.flag("rollout.pin", at, &S::pin,
+         "Bind each compute thread of the engine to a core, ranks of one host to different ones. For hosts where "
+         "nothing else runs and launchers that do not bind.",
+         Effect::machine);
+  t.text("rollout.stop_text", at, &S::stop_text, "Text that ends a completion where it is written; it is kept.");
+  t.flag("rollout.stop_after_answers", at, &S::stop_after_answers,
+         "End a completion with the closing tag of its last answer (or confidence), without an end-of-turn token.");
+  t.integer("rollout.think_budget", at, &S::think_budget, 0, 1 << 20, "tokens",
+            "Close a think block by force that is still open after so many tokens; forced tokens are no loss targets. "
+            "0: off.");
 }
 
 void learn_options(Table& t) {
@@ -235,8 +300,12 @@ void learn_options(Table& t) {
   t.number("learn.epsilon", at, &S::epsilon, 1e-20, 1, "", "AdamW's epsilon.");
   t.number("learn.weight_decay", at, &S::weight_decay, 0, 10, "", "Decoupled weight decay.");
   t.number("learn.grad_clip", at, &S::grad_clip, 0, kAnyHigh, "", "Largest global gradient norm; 0: no clipping.");
-  t.choice("learn.advantage", at, &S::advantage, {"mean", "mean_std", "maxrl"},
-           "r - m; (r - m)/(s + eps); (r - m)/(m + eps).");
+  t.choice("learn.advantage", at, &S::advantage, {"mean", "mean_std", "maxrl", "pass_at_k", "pkpo"},
+           "r - m; (r - m)/(s + eps); (r - m)/(m + eps). For groups of single answers, the gradient of the best of "
+           "learn.advantage_k completions, averaged over subsets: pass_at_k against the subsets without the "
+           "completion, pkpo against the same subset without it.");
+  t.integer("learn.advantage_k", at, &S::advantage_k, 2, 4095, "completions",
+            "k of pass_at_k and pkpo, below rollout.group_size.");
   t.choice("learn.loss", at, &S::loss, {"token_mean", "sequence_mean", "fixed_length"},
            "Over all tokens (DAPO); mean of sequence means (GRPO); sum / (sequences x max_new_tokens) (Dr. GRPO).");
   t.choice("learn.ratio", at, &S::ratio, {"token", "sequence", "cispo"},
@@ -255,8 +324,21 @@ void learn_options(Table& t) {
          "Leave groups whose rewards are all equal out of the update.");
   t.integer<S, std::int64_t>("learn.micro_batch_tokens", at, &S::micro_batch_tokens, 16, 1LL << 40, "tokens",
                              "Tokens computed together; bounds the memory of activations.");
-  t.choice("learn.activation_checkpointing", at, &S::activation_checkpointing, {"none", "block"},
-           "block: keep only the inputs of blocks and compute each again in the backward pass.", Effect::machine);
+  t.choice("learn.activation_checkpointing", at, &S::activation_checkpointing, {"none", "block", "selective"},
+           "block: keep only the inputs of blocks and compute each again in the backward pass; selective: keep all but "
+           "the widest activations, which are one product away. Changes no result.",
+           Effect::machine);
+  t.flag("learn.reshard_after_forward", at, &S::reshard_after_forward,
+         "yes: let a block's gathered weights go after the forward pass and gather them again for the backward; no: "
+         "keep them until the update, which saves traffic and costs the whole model in the compute dtype on each rank.",
+         Effect::machine);
+  t.integer("learn.lora_rank", at, &S::lora_rank, 0, 1 << 16, "",
+            "Train low-rank adapters (LoRA) of this rank and keep the weights as they are; 0: train all weights.");
+  t.number("learn.lora_alpha", at, &S::lora_alpha, 0, 1e6, "", "Adapters count alpha / rank.");
+  t.text(
+      "learn.lora_targets", at, &S::lora_targets,
+      "Modules with adapters, separated by commas: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; or "
+      "'all'.");
   t.integer("learn.max_skipped_steps", at, &S::max_skipped_steps, 0, 1000000, "steps",
             "Consecutive steps with a non-finite loss or gradient before the run stops.");
   t.text("learn.replay", at, &S::replay,
@@ -270,13 +352,20 @@ void other_options(Table& t) {
   t.integer("sft.batch", &RunConfig::sft, &Sft::batch, 1, 1 << 20, "problems", "Gold sets of one update.");
   t.integer("sft.epochs", &RunConfig::sft, &Sft::epochs, 1, 10000, "epochs", "Passes over the cases.");
   t.number("sft.learning_rate", &RunConfig::sft, &Sft::learning_rate, 0, 10, "", "Peak learning rate.");
+  t.choice("sft.schedule", &RunConfig::sft, &Sft::schedule, {"linear", "cosine", "constant"},
+           "After the warm-up: to 0 over the cold start's updates, or constant.");
+  t.number("sft.warmup_fraction", &RunConfig::sft, &Sft::warmup_fraction, 0, 1, "of the updates", "Linear warm-up.");
 
   using Eval = EvalSection;
   t.integer<Eval, std::int64_t>("eval.every", &RunConfig::eval, &Eval::every, 0, kMax<std::int64_t>, "steps",
                                 "Evaluate before the first step, every so many steps and at the end; 0: never.");
   t.integer<Eval, std::int64_t>("eval.problems", &RunConfig::eval, &Eval::problems, 1, kMax<std::int64_t>, "problems",
                                 "The first so many problems of the split.");
-  t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train"}, "Split that is evaluated.");
+  t.choice("eval.split", &RunConfig::eval, &Eval::split, {"test", "train", "validation"},
+           "Split that is evaluated (validation: mbpp).");
+  t.choice("eval.mode", &RunConfig::eval, &Eval::mode, {"multi", "single", "best_of_n", "self_consistency"},
+           "multi: sets of task.k answers; single: one answer a completion; best_of_n, self_consistency: eval.samples "
+           "single answers, of which the task.k most confident, or most frequent, become one set.");
   t.integer("eval.samples", &RunConfig::eval, &Eval::samples, 1, 4096, "completions", "Completions a problem.");
   t.number("eval.temperature", &RunConfig::eval, &Eval::temperature, 0, 100, "", "Sampling temperature; 0: greedy.");
   t.integer("eval.bootstrap", &RunConfig::eval, &Eval::bootstrap, 10, 1000000, "resamples", "For the 95 % intervals.");
@@ -301,12 +390,12 @@ void other_options(Table& t) {
   using Bench = BenchSection;
   t.integer("bench.batch", &RunConfig::bench, &Bench::batch, 1, 4096, "sequences", "rollout: completions in all.",
             Effect::request);
-  t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 4096, "prompts", "learn: prompts of the step.",
-            Effect::request);
+  t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 1 << 20, "prompts",
+            "learn: prompts of the step; verify: problems.", Effect::request);
   t.integer("bench.prompt", &RunConfig::bench, &Bench::prompt, 1, 1 << 20, "tokens", "Length of each prompt.",
             Effect::request);
-  t.integer("bench.new", &RunConfig::bench, &Bench::new_tokens, 1, 1 << 20, "tokens", "Length of each completion.",
-            Effect::request);
+  t.integer("bench.new", &RunConfig::bench, &Bench::new_tokens, 1, 1 << 20, "tokens",
+            "Length of each completion (verify: of its think block).", Effect::request);
   t.integer("bench.group", &RunConfig::bench, &Bench::group, 1, 4096, "completions", "Completions that share a prompt.",
             Effect::request);
 
@@ -333,6 +422,8 @@ void other_options(Table& t) {
   t.integer("inspect.limit", &RunConfig::inspect, &Inspect::limit, 1, kMax<int>, "completions",
             "Most completions listed.", Effect::request);
 
+  t.text("report.path", &RunConfig::report, &ReportSection::path, "Run directory; report.html is written into it.",
+         Effect::request);
   t.text("check.path", &RunConfig::check, &CheckSection::path, "Run directory, checkpoint folder or file.",
          Effect::request);
 
@@ -344,9 +435,73 @@ void other_options(Table& t) {
          "Folder to write; it must not exist, or be empty.", Effect::request);
   t.choice("export.dtype", &RunConfig::export_, &ExportSection::dtype, {"float32", "bfloat16", "float16"},
            "Dtype of the written weights.", Effect::request);
+  t.choice("export.format", &RunConfig::export_, &ExportSection::format, {"merged", "peft"},
+           "merged: a whole model; peft: only the adapters of a run with learn.lora_rank, as PEFT reads them.",
+           Effect::request);
   t.integer<ExportSection, std::int64_t>(
       "export.shard_bytes", &RunConfig::export_, &ExportSection::shard_bytes, 1, kMax<std::int64_t>, "bytes",
       "Largest weight file; more weights are split over several, with an index.", Effect::request);
+}
+
+void plan_options(Table& t) {
+  using S = PlanSection;
+  const auto at = &RunConfig::plan;
+  const auto request = Effect::request;
+  t.text(
+      "plan.machine", at, &S::machine,
+      "Description of the machine: a file with a [machine] section (configs/machines/*.cfg). Read before every other "
+      "setting.",
+      request);
+  t.text("plan.model", at, &S::model,
+         "Shape of the model: auto: that of model.path; or smollm2-135m, llama3-8b, qwen3-8b, llama3-70b, qwen2.5-72b. "
+         "No weights are needed.",
+         request);
+  t.integer("plan.ranks", at, &S::ranks, 0, 1 << 20, "ranks",
+            "Ranks of the job; 0: topology.* added up where all three are given, else every rank of plan.nodes.",
+            request);
+  t.integer(
+      "plan.nodes", at, &S::nodes, 0, 1 << 20, "nodes",
+      "Nodes of the job; 0: as many as the ranks fill. Given without ranks and topology.*, the best split is chosen.",
+      request);
+  t.integer("plan.ranks_per_node", at, &S::ranks_per_node, 0, 1 << 16, "ranks", "Ranks of a node; 0: one a device.",
+            request);
+  t.number("plan.prompt_tokens", at, &S::prompt_tokens, 0, 1e9, "tokens",
+           "Mean length of a prompt; 0: the longest (task.max_prompt_tokens).", request);
+  t.number("plan.new_tokens", at, &S::new_tokens, 0, 1e9, "tokens",
+           "Mean length of a completion; 0: the longest (rollout.max_new_tokens).", request);
+  t.integer("plan.tensor_parallel", at, &S::tensor_parallel, 1, 1024, "ranks",
+            "Rollout ranks that share one copy of the model, in the forecast.", request);
+  t.flag("plan.json", at, &S::json, "Print one JSON object instead of the table.", request);
+  t.flag("plan.check", at, &S::check, "End with code 2 where something does not fit, saying what to change.", request);
+}
+
+void machine_options(Table& t) {
+  using S = MachineSection;
+  const auto at = &RunConfig::machine;
+  const auto number = [&](const char* key, double S::*member, double low, const char* unit, const char* help) {
+    t.number(std::string("machine.") + key, at, member, low, kAnyHigh, unit, help, Effect::request);
+  };
+  t.text("machine.name", at, &S::name, "Name in reports.", Effect::request);
+  t.choice("machine.device", at, &S::device, {"cpu", "gpu"}, "What computes.", Effect::request);
+  t.integer("machine.devices_per_node", at, &S::devices_per_node, 1, 1024, "devices",
+            "GPUs of a node; for CPUs the parts (sockets, NUMA domains) whose figures follow.", Effect::request);
+  t.integer("machine.cores_per_node", at, &S::cores_per_node, 1, 1 << 16, "cores", "Cores of a node.", Effect::request);
+  number("memory_gb", &S::memory_gb, 1e-3, "GB", "Memory of a node.");
+  number("device_memory_gb", &S::device_memory_gb, 1e-3, "GB", "Memory of a GPU.");
+  number("tflops_bfloat16", &S::tflops_bfloat16, 1e-6, "TFLOP/s", "Matrix products of one device in bfloat16, dense.");
+  number("tflops_float32", &S::tflops_float32, 1e-6, "TFLOP/s", "The same in float32.");
+  number("memory_gb_s", &S::memory_gb_s, 1e-3, "GB/s", "One device reading its memory.");
+  number("link_gb_s", &S::link_gb_s, 1e-3, "GB/s", "One device to others of its node, one direction.");
+  number("network_gb_s", &S::network_gb_s, 1e-3, "GB/s", "One node to others, one direction.");
+  number("latency_us", &S::latency_us, 0, "microseconds", "A small message between nodes.");
+  number("link_latency_us", &S::link_latency_us, 0, "microseconds", "A small message within a node.");
+  number("disk_gb_s", &S::disk_gb_s, 1e-6, "GB/s", "One node writing to the shared file system.");
+  number("disk_total_gb_s", &S::disk_total_gb_s, 1e-6, "GB/s", "All nodes writing to it together.");
+  number("learn_efficiency", &S::learn_efficiency, 1e-6, "of the peak", "Reached by forward and backward.");
+  number("prefill_efficiency", &S::prefill_efficiency, 1e-6, "of the peak", "Reached by prompts.");
+  number("decode_efficiency", &S::decode_efficiency, 1e-6, "of the peak",
+         "Reached by the arithmetic of decoding, beside reading the weights.");
+  number("process_gb", &S::process_gb, 0, "GB", "A process before it holds a model.");
 }
 
 std::vector<Option> make_table() {
@@ -355,9 +510,12 @@ std::vector<Option> make_table() {
   model_options(table);
   task_options(table);
   reward_options(table);
+  verify_options(table);
   rollout_options(table);
   learn_options(table);
   other_options(table);
+  plan_options(table);
+  machine_options(table);
   return table.take();
 }
 

@@ -36,9 +36,7 @@ void apply(RunConfig& config, const std::vector<Assignment>& assignments, const 
   }
 }
 
-std::vector<Assignment> read_file(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw_user_error("cannot read the configuration file '{}'", path);
+std::vector<Assignment> read_stream(std::istream& file, const std::string& path) {
   std::vector<Assignment> assignments;
   try {
     const po::options_description nothing;
@@ -50,6 +48,12 @@ std::vector<Assignment> read_file(const std::string& path) {
     throw_user_error("{}: {}", path, failure.what());
   }
   return assignments;
+}
+
+std::vector<Assignment> read_file(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw_user_error("cannot read the configuration file '{}'", path);
+  return read_stream(file, path);
 }
 
 struct CommandLine {
@@ -67,12 +71,17 @@ CommandLine split(const std::vector<std::string>& arguments, const Command& comm
   declare("help,h", "")("dry-run", "")("config", po::value<std::string>());
   std::set<std::string> short_names;
   for (const auto& option : option_table()) {
-    declare(option.key.c_str(), po::value<std::string>());
-    if (option.section() == command.name || (option.section() == "export" && command.name == "import")) {
-      const std::string short_name = option.key.substr(option.key.find('.') + 1);
-      short_names.insert(short_name);
-      declare(short_name.c_str(), po::value<std::string>());
-    }
+    const bool own = option.section() == command.name || (option.section() == "export" && command.name == "import");
+    // "--check" alone means yes; Boost leaves the implicit value to a store that is not used here.
+    const auto value = [&] {
+      auto* const text = po::value<std::string>();
+      return own && option.type == "yes/no" ? text->implicit_value("yes") : text;
+    };
+    declare(option.key.c_str(), value());
+    if (!own) continue;
+    const std::string short_name = option.key.substr(option.key.find('.') + 1);
+    short_names.insert(short_name);
+    declare(short_name.c_str(), value());
   }
   po::positional_options_description positional;
   positional.add("bare", -1);
@@ -108,7 +117,10 @@ CommandLine split(const std::vector<std::string>& arguments, const Command& comm
       } else {
         const bool is_short = short_names.count(option.string_key) != 0;
         const std::string section = command.name == "import" ? "export" : command.name;
-        line.assignments.push_back({is_short ? section + "." + option.string_key : option.string_key, value});
+        const std::string key = is_short ? section + "." + option.string_key : option.string_key;
+        const Option* const known_option = find_option(key);
+        const bool alone = option.value.empty() && known_option != nullptr && known_option->type == "yes/no";
+        line.assignments.push_back({key, alone ? "yes" : value});
       }
     }
   } catch (const po::error& failure) {
@@ -160,8 +172,16 @@ ParsedCommand parse_command_line(const std::vector<std::string>& arguments) {
       throw_user_error("setrl {} does not read the option '{}'", command->name, assignment.key);
     }
   }
-  if (!line.config_file.empty()) apply(result.config, read_file(line.config_file), line.config_file);
-  apply(result.config, line.assignments, "command line");
+  const auto apply_all = [&] {
+    if (!line.config_file.empty()) apply(result.config, read_file(line.config_file), line.config_file);
+    apply(result.config, line.assignments, "command line");
+  };
+  apply_all();
+  if (const std::string machine = result.config.plan.machine; !machine.empty()) {
+    result.config = RunConfig{};
+    apply(result.config, read_file(machine), machine);
+    apply_all();
+  }
   return result;
 }
 
@@ -171,7 +191,7 @@ std::string help_text(const std::string& name) {
   if (command == nullptr) {
     out << "setrl: multi-answer reinforcement learning of language models\n\n"
            "usage: setrl COMMAND [--config FILE.cfg] [--section.key=value ...]\n"
-           "       setrl COMMAND --help\n\ncommands:\n";
+           "       setrl COMMAND --help\n       setrl --version\n\ncommands:\n";
     for (const auto& each : commands()) out << fmt::format("  {:<9}{}\n", each.name, each.help);
     out << "\nexit codes: 0 done; 2 user error; 3 internal error; 75 stopped on a signal after saving (resume)\n";
     return out.str();
@@ -210,6 +230,13 @@ std::string dump(const RunConfig& config) {
 RunConfig load_file(const std::string& path) {
   RunConfig config;
   apply(config, read_file(path), path);
+  return config;
+}
+
+RunConfig load_text(const std::string& text, const std::string& name) {
+  RunConfig config;
+  std::istringstream stream(text);
+  apply(config, read_stream(stream, name), name);
   return config;
 }
 

@@ -24,6 +24,19 @@ std::map<std::string, double> metrics(const std::vector<Group>& groups, int k);
 std::map<std::string, Interval> metrics_with_intervals(const std::vector<Group>& groups, int k, int resamples,
                                                        std::uint64_t seed);
 
+// One point of the curve over the number of completions: what m completions of a problem (m * k answers) give, the mean
+// over all choices of m of a problem's completions and over problems.
+struct CurvePoint {
+  std::int64_t completions = 0, answers = 0;
+  double tokens = 0;        // that m completions take on average
+  Interval coverage;        // different golds found
+  Interval solved;          // probability of a correct answer
+  Interval unique_answers;  // different answers
+};
+// Points for m = 1 .. 64 and the doubles, up to the smallest group. Intervals as in metrics_with_intervals.
+std::vector<CurvePoint> curve_with_intervals(const std::vector<Group>& groups, int k, int resamples,
+                                             std::uint64_t seed);
+
 // pass@k from n samples of which c are right: 1 - C(n-c,k)/C(n,k), the unbiased estimator of Chen et al.,
 // arXiv 2107.03374. Needs 0 <= c <= n and 1 <= k <= n.
 double pass_at_k(std::int64_t n, std::int64_t c, std::int64_t k);
@@ -44,14 +57,20 @@ double auroc(const std::vector<double>& confidences, const std::vector<std::uint
 // in every column are left out.
 std::string table(const std::vector<std::string>& titles, const std::vector<std::map<std::string, Interval>>& columns);
 
-struct ReportLabels {
+struct Report {
   std::string task, split, policy;
+  std::string mode = "multi";  // multi | single | best_of_n | self_consistency
+  int k = 1;                   // answers a set
+  int samples = 1;             // completions a problem that were sampled
+  std::vector<Group> groups;   // sets that the metrics are of
+  std::map<std::string, Interval> metrics;
+  std::vector<CurvePoint> curve;
 };
 
-// The text of eval.json: {"task", "split", "policy", "metrics": {name: {value, low, high}}, "reliability": [{low, high,
-// mean_confidence, accuracy, count}] (10 bins), "confidence_sums": [one a well-formed set], "unique_answers": [one a
-// problem]}. `metrics`: what metrics_with_intervals gave for the same groups. NaN is written as null.
-std::string to_json(const ReportLabels& labels, const std::vector<Group>& groups,
-                    const std::map<std::string, Interval>& metrics);
+// Metrics, curve and their intervals for `report.groups` and `report.k`.
+void fill_report(Report& report, int resamples, std::uint64_t seed);
+
+// The text of eval.json, described in docs/rewards.md. NaN is written as null.
+std::string to_json(const Report& report);
 
 }  // namespace setrl::evaluate

@@ -1,6 +1,9 @@
 #include "evaluate/observations.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 
@@ -32,6 +35,10 @@ std::string folded(const std::string& answer) {
   }
   if (!result.empty() && result.back() == ' ') result.pop_back();
   return result;
+}
+
+std::string identity_of_gold(std::int32_t gold) {
+  return "gold/" + std::to_string(gold);
 }
 
 }  // namespace
@@ -68,34 +75,52 @@ double confidence_sum(const Verdict& verdict) {
   return sum;
 }
 
-std::vector<std::int64_t> finds_of_golds(const Group& group) {
-  std::vector<std::int64_t> finds(group.problem.golds.size(), 0);
+std::string identity_of(const Verdict& verdict, std::size_t slot) {
+  if (slot < verdict.programs.size() && verdict.programs[slot].tree != 0) {
+    return fmt::format("program/{:016x}", verdict.programs[slot].tree);
+  }
+  const auto gold = verdict.matched_gold[slot];
+  return gold >= 0 ? identity_of_gold(gold) : "text/" + folded(verdict.answers.answers[slot]);
+}
+
+std::int64_t count_behaviours(const Group& group) {
+  std::set<std::uint64_t> behaviours;
+  for (const auto& verdict : group.verdicts) {
+    if (verdict.outcome != Outcome::graded) continue;
+    for (const auto& program : verdict.programs) {
+      if (program.behaviour != 0) behaviours.insert(program.behaviour);
+    }
+  }
+  return static_cast<std::int64_t>(behaviours.size());
+}
+
+std::map<std::string, std::int64_t> finds_of_golds(const Group& group) {
+  std::map<std::string, std::int64_t> finds;
   for (const auto& verdict : group.verdicts) {
     if (verdict.outcome != Outcome::graded) continue;
     for (std::size_t i = 0; i < verdict.correct.size(); ++i) {
-      if (verdict.correct[i] == 0) continue;
-      const auto gold = verdict.matched_gold[i];
-      SETRL_CHECK(gold >= 0 && static_cast<std::size_t>(gold) < finds.size(), "gold {} of {}", gold, finds.size());
-      ++finds[static_cast<std::size_t>(gold)];
+      if (verdict.correct[i] != 0) ++finds[identity_of(verdict, i)];
     }
   }
   return finds;
 }
 
-std::int64_t count_unique_answers(const Group& group) {
-  std::set<std::int32_t> golds;
-  std::set<std::string> others;
-  for (const auto& verdict : group.verdicts) {
-    for (const auto slot : ranked_answers(verdict)) {
-      const auto gold = verdict.matched_gold[slot];
-      if (gold >= 0) {
-        golds.insert(gold);
-      } else {
-        others.insert(folded(verdict.answers.answers[slot]));
-      }
-    }
+std::int64_t count_listed(const Group& group, const std::map<std::string, std::int64_t>& finds) {
+  std::int64_t count = 0;
+  for (std::size_t gold = 0; gold < group.problem.golds.size(); ++gold) {
+    count += static_cast<std::int64_t>(finds.count(identity_of_gold(static_cast<std::int32_t>(gold))));
   }
-  return static_cast<std::int64_t>(golds.size() + others.size());
+  return count;
+}
+
+std::map<std::string, std::int64_t> occurrences_of_answers(const Group& group) {
+  std::map<std::string, std::int64_t> occurrences;
+  for (const auto& verdict : group.verdicts) {
+    std::set<std::string> here;
+    for (const auto slot : ranked_answers(verdict)) here.insert(identity_of(verdict, slot));
+    for (const auto& identity : here) ++occurrences[identity];
+  }
+  return occurrences;
 }
 
 }  // namespace setrl::evaluate

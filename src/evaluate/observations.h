@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "records/group.h"
@@ -28,11 +30,20 @@ void append_pairs(const Verdict& verdict, ConfidencePairs& pairs);
 // Sum of the confidences of the answers (abstentions left out).
 double confidence_sum(const Verdict& verdict);
 
-// Golds found, by index: in how many completions of the group each was found. [golds]
-std::vector<std::int64_t> finds_of_golds(const Group& group);
+// What makes two answers of a problem the same: of programs the syntax tree with names normalised; of others the gold
+// where one is matched, else the text without case, ASCII punctuation and repeated white space.
+std::string identity_of(const Verdict& verdict, std::size_t slot);
 
-// Different answers over all completions of a problem: by gold where one is matched, else by text without case,
-// ASCII punctuation and repeated white space. Abstentions are no answers.
-std::int64_t count_unique_answers(const Group& group);
+// Golds found, by the identity of the correct answers: in how many completions of the group each was found.
+std::map<std::string, std::int64_t> finds_of_golds(const Group& group);
+// How many of them are golds that the problem lists.
+std::int64_t count_listed(const Group& group, const std::map<std::string, std::int64_t>& finds);
+
+// Different answers over all completions of a problem, by identity: in how many completions each occurs. Abstentions
+// are no answers.
+std::map<std::string, std::int64_t> occurrences_of_answers(const Group& group);
+
+// Different behaviours of the programs of a group, correct or not, on the tests' inputs. 0 for other tasks.
+std::int64_t count_behaviours(const Group& group);
 
 }  // namespace setrl::evaluate

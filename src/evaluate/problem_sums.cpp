@@ -19,10 +19,12 @@ constexpr int kBins = 10;                                     // of the calibrat
 constexpr double kFlat = 1e-9;                                // rewards closer than this give no signal
 constexpr double kNoVariance = 1e-12;                         // below it a correlation is noise
 constexpr std::int64_t kAnswerBudgets[] = {3, 6, 9, 15, 30};  // of the published coverage table
+constexpr std::int64_t kTokenBudgets[] = {64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536};
+constexpr std::int64_t kDensePoints = 64;  // of the curve; beyond, they double
 
-// Sums of one problem. The last entry is followed by, in this order, the first j answers holding a right one [K],
-// golds found within the budget [budgets], solved within the budget [budgets], and for each bin of the calibration
-// error its count, confidences and right answers [3 * kBins].
+// Sums of one problem. The last entry is followed by, in this order, the first j answers holding a right one [K]; at
+// each point of the curve golds found, solved, different answers [3 * points]; and for each bin of the calibration
+// error of the confidences, then of their sums, its count, confidences and right answers [2 * 3 * kBins].
 enum Sum : std::size_t {
   kProblems,
   kCompared,  // groups of two and more, whose rewards can differ
@@ -34,9 +36,13 @@ enum Sum : std::size_t {
   kReward,
   kRewardSquare,
   kCorrect,
+  kF1,
+  kBestF1,
   kUniqueCorrect,
+  kListedFound,  // of the golds that the problem lists
   kUniqueAnswers,
   kGolds,
+  kBehaviours,
   kProblemsWithGolds,
   kCoverage,
   kSlots,
@@ -60,7 +66,24 @@ double ratio(double numerator, double denominator) {
 
 // Of a population (divided by n, not n - 1), from its sums.
 double variance(double sum, double squares, double n) {
-  return n == 0 ? kUndefined : std::max(0.0, squares / n - (sum / n) * (sum / n));
+  const double value = squares / n - (sum / n) * (sum / n);
+  return n == 0 || std::isnan(value) ? kUndefined : std::max(0.0, value);
+}
+
+// The curve at a number of tokens, linear between its points; its last point beyond it.
+CurveValues at_tokens(const std::vector<CurveValues>& points, double tokens) {
+  CurveValues low;
+  for (const auto& high : points) {
+    if (!(high.tokens > tokens)) {
+      low = high;
+      continue;
+    }
+    const double share = (tokens - low.tokens) / (high.tokens - low.tokens);
+    const auto between = [share](double a, double b) { return a + share * (b - a); };
+    return {low.completions, tokens, between(low.coverage, high.coverage), between(low.solved, high.solved),
+            between(low.unique_answers, high.unique_answers)};
+  }
+  return low;
 }
 
 }  // namespace
@@ -79,7 +102,9 @@ ProblemSums::ProblemSums(const std::vector<Group>& groups, int k) : k_(k) {
       ++size;
       reward_centre_ += verdict.total;
       if (verdict.outcome != Outcome::graded) continue;
+      if (!verdict.programs.empty()) programs_ = true;
       if (verdict.answers.confidences.empty()) calibrated_ = false;
+      if (!verdict.f1.empty()) has_f1_ = true;
       ConfidencePairs pairs;
       append_pairs(verdict, pairs);
       for (const double confidence : pairs.confidences) distinct_.emplace(confidence, 0);
@@ -101,14 +126,25 @@ ProblemSums::ProblemSums(const std::vector<Group>& groups, int k) : k_(k) {
   std::uint32_t index = 0;
   for (auto& entry : distinct_) entry.second = index++;
   if (!counted.empty()) {
-    std::set<std::int64_t> budgets = {1, fewest};
+    std::set<std::int64_t> reported = {1, fewest};
     for (const auto answers : kAnswerBudgets) {
-      if (answers % k == 0 && answers / k <= fewest) budgets.insert(answers / k);
+      if (answers % k == 0 && answers / k <= fewest) reported.insert(answers / k);
     }
-    generations_.assign(budgets.begin(), budgets.end());
+    reported_.assign(reported.begin(), reported.end());
+    std::set<std::int64_t> points = reported;
+    for (std::int64_t m = 1; m <= fewest; m += m < kDensePoints ? 1 : m) points.insert(m);
+    generations_.assign(points.begin(), points.end());
   }
-  size_ = kFixed + static_cast<std::size_t>(k) + 2 * generations_.size() + 3 * kBins;
-  for (const auto* group : counted) rows_.push_back(row_of(*group));
+  size_ = kFixed + static_cast<std::size_t>(k) + 3 * generations_.size() + 6 * kBins;
+  double tokens = 0;
+  for (const auto* group : counted) {
+    rows_.push_back(row_of(*group));
+    tokens += rows_.back().sums[kTokens];
+  }
+  for (const auto budget : kTokenBudgets) {
+    const double affordable = static_cast<double>(budget) * completions / tokens;  // completions
+    if (affordable >= 1 && affordable <= static_cast<double>(fewest)) token_budgets_.push_back(budget);
+  }
 }
 
 ProblemSums::Row ProblemSums::row_of(const Group& group) const {
@@ -138,20 +174,25 @@ ProblemSums::Row ProblemSums::row_of(const Group& group) const {
   for (const auto& entry : values) row.values.push_back(entry.second);
 
   const auto finds = finds_of_golds(group);
-  const auto golds = static_cast<double>(finds.size());
-  const auto found = static_cast<double>(std::count_if(finds.begin(), finds.end(), [](auto n) { return n > 0; }));
+  const auto answers = occurrences_of_answers(group);
+  const auto golds = static_cast<double>(group.problem.golds.size());
+  const auto listed = static_cast<double>(count_listed(group, finds));
   sums[kProblems] = 1;
   sums[kCompared] = completions > 1 ? 1 : 0;
   sums[kFlatGroups] = completions > 1 && highest - lowest < kFlat ? 1 : 0;
-  sums[kUniqueCorrect] = found;
-  sums[kUniqueAnswers] = static_cast<double>(count_unique_answers(group));
+  sums[kUniqueCorrect] = static_cast<double>(finds.size());
+  sums[kListedFound] = listed;
+  sums[kUniqueAnswers] = static_cast<double>(answers.size());
   sums[kGolds] = golds;
+  sums[kBehaviours] = static_cast<double>(count_behaviours(group));
   sums[kProblemsWithGolds] = golds > 0 ? 1 : 0;
-  sums[kCoverage] = golds > 0 ? found / golds : 0;
-  const std::size_t budgets = kFixed + static_cast<std::size_t>(k_);
-  for (std::size_t b = 0; b < generations_.size(); ++b) {
-    for (const auto n : finds) sums[budgets + b] += evaluate::pass_at_k(completions, n, generations_[b]);
-    sums[budgets + generations_.size() + b] = evaluate::pass_at_k(completions, solved, generations_[b]);
+  sums[kCoverage] = golds > 0 ? listed / golds : 0;
+  std::size_t next = kFixed + static_cast<std::size_t>(k_);
+  for (const auto m : generations_) {
+    for (const auto& [gold, n] : finds) sums[next] += evaluate::pass_at_k(completions, n, m);
+    sums[next + 1] = evaluate::pass_at_k(completions, solved, m);
+    for (const auto& [answer, n] : answers) sums[next + 2] += evaluate::pass_at_k(completions, n, m);
+    next += 3;
   }
   return row;
 }
@@ -175,13 +216,20 @@ void ProblemSums::add_completion(const Completion& completion, const Verdict& ve
   sums[kCorrect] += correct;
   sums[kSlots] += static_cast<double>(verdict.correct.size());
   sums[kAbstentions] += static_cast<double>(verdict.correct.size() - ranked.size());
+  if (!verdict.f1.empty() && !ranked.empty()) {
+    sums[kF1] += verdict.f1[ranked.front()];
+    double best = 0;
+    for (const auto slot : ranked) best = std::max(best, verdict.f1[slot]);
+    sums[kBestF1] += best;
+  }
   bool hit = false;
   for (std::size_t j = 0; j < static_cast<std::size_t>(k_); ++j) {
     hit = hit || (j < ranked.size() && verdict.correct[ranked[j]] != 0);
     sums[kFixed + j] += hit ? 1 : 0;
   }
   if (!calibrated_) return;
-  const double confidence = evaluate::confidence_sum(verdict) - confidence_centre_;
+  const double whole = evaluate::confidence_sum(verdict);
+  const double confidence = whole - confidence_centre_;
   const double count = correct - count_centre_;
   sums[kConfidenceSets] += 1;
   sums[kConfidence] += confidence;
@@ -189,8 +237,12 @@ void ProblemSums::add_completion(const Completion& completion, const Verdict& ve
   sums[kCount] += count;
   sums[kCountSquare] += count * count;
   sums[kConfidenceCount] += confidence * count;
+  const std::size_t bins = size_ - 6 * kBins;
+  const auto sum_bin = static_cast<std::size_t>(std::min(static_cast<int>(whole / k_ * kBins), kBins - 1));
+  sums[bins + 3 * (kBins + sum_bin)] += 1;
+  sums[bins + 3 * (kBins + sum_bin) + 1] += whole;
+  sums[bins + 3 * (kBins + sum_bin) + 2] += correct;
   if (ranked.empty()) return;
-  const std::size_t bins = size_ - 3 * kBins;
   double brier = 0;
   for (const auto slot : ranked) {
     const double q = verdict.answers.confidences[slot];
@@ -205,7 +257,7 @@ void ProblemSums::add_completion(const Completion& completion, const Verdict& ve
   sums[kBrier] += brier / static_cast<double>(ranked.size());
 }
 
-std::map<std::string, double> ProblemSums::metrics(const std::vector<std::uint32_t>& multiplicity) const {
+std::vector<double> ProblemSums::total(const std::vector<std::uint32_t>& multiplicity) const {
   SETRL_CHECK(multiplicity.size() == rows_.size(), "{} multiplicities, {} problems", multiplicity.size(), rows_.size());
   std::vector<double> sums(size_, 0);
   for (std::size_t i = 0; i < rows_.size(); ++i) {
@@ -213,6 +265,27 @@ std::map<std::string, double> ProblemSums::metrics(const std::vector<std::uint32
     const double times = multiplicity[i];
     for (std::size_t s = 0; s < size_; ++s) sums[s] += times * rows_[i].sums[s];
   }
+  return sums;
+}
+
+std::vector<CurveValues> ProblemSums::curve(const std::vector<std::uint32_t>& multiplicity) const {
+  return curve_of(total(multiplicity));
+}
+
+std::vector<CurveValues> ProblemSums::curve_of(const std::vector<double>& sums) const {
+  std::vector<CurveValues> points;
+  const double tokens = ratio(sums[kTokens], sums[kCompletions]), problems = sums[kProblems];
+  std::size_t next = kFixed + static_cast<std::size_t>(k_);
+  for (const auto m : generations_) {
+    points.push_back({m, static_cast<double>(m) * tokens, ratio(sums[next], problems), ratio(sums[next + 1], problems),
+                      ratio(sums[next + 2], problems)});
+    next += 3;
+  }
+  return points;
+}
+
+std::map<std::string, double> ProblemSums::metrics(const std::vector<std::uint32_t>& multiplicity) const {
+  const std::vector<double> sums = total(multiplicity);
   std::map<std::string, double> result;
   const double completions = sums[kCompletions], problems = sums[kProblems];
   result["reward_mean"] = ratio(sums[kReward], completions) + reward_centre_;
@@ -226,24 +299,44 @@ std::map<std::string, double> ProblemSums::metrics(const std::vector<std::uint32
   result["unique_correct"] = ratio(sums[kUniqueCorrect], problems);
   result["unique_answers"] = ratio(sums[kUniqueAnswers], problems);
   result["gold_count"] = ratio(sums[kGolds], problems);
-  result["missed_golds"] = ratio(sums[kGolds] - sums[kUniqueCorrect], problems);
+  result["missed_golds"] = ratio(sums[kGolds] - sums[kListedFound], problems);
+  if (programs_) result["unique_behaviours"] = ratio(sums[kBehaviours], problems);
   result["coverage"] = ratio(sums[kCoverage], sums[kProblemsWithGolds]);
   result["abstention_rate"] = ratio(sums[kAbstentions], sums[kSlots]);
   result["answered_accuracy"] = ratio(sums[kCorrect], sums[kSlots] - sums[kAbstentions]);
 
+  result["f1"] = has_f1_ ? ratio(sums[kF1], completions) : kUndefined;
+  result["f1_best"] = has_f1_ ? ratio(sums[kBestF1], completions) : kUndefined;
+
   std::size_t next = kFixed;
   for (int j = 1; j <= k_; ++j) result[fmt::format("pass_at_{}", j)] = ratio(sums[next++], completions);
   result["pass_at_k"] = result[fmt::format("pass_at_{}", k_)];
-  for (const auto m : generations_) result[fmt::format("coverage_at_{}", m * k_)] = ratio(sums[next++], problems);
-  for (const auto m : generations_) result[fmt::format("solved_at_{}", m * k_)] = ratio(sums[next++], problems);
-
-  double pairs = 0, calibration_error = 0;
-  for (int bin = 0; bin < kBins; ++bin, next += 3) {
-    pairs += sums[next];
-    calibration_error += std::abs(sums[next + 2] - sums[next + 1]);
+  const auto points = curve_of(sums);
+  next += 3 * points.size();
+  for (const auto& point : points) {
+    if (!std::binary_search(reported_.begin(), reported_.end(), point.completions)) continue;
+    const std::int64_t answers = point.completions * k_;
+    result[fmt::format("coverage_at_{}", answers)] = point.coverage;
+    result[fmt::format("solved_at_{}", answers)] = point.solved;
+    result[fmt::format("unique_answers_at_{}", answers)] = point.unique_answers;
   }
+  for (const auto budget : token_budgets_) {
+    const CurveValues values = at_tokens(points, static_cast<double>(budget));
+    result[fmt::format("coverage_at_tokens_{}", budget)] = values.coverage;
+    result[fmt::format("solved_at_tokens_{}", budget)] = values.solved;
+  }
+
+  const auto calibration_error = [&](std::size_t first) {
+    double count = 0, error = 0;
+    for (std::size_t bin = first; bin < first + 3 * kBins; bin += 3) {
+      count += sums[bin];
+      error += std::abs(sums[bin + 2] - sums[bin + 1]);
+    }
+    return ratio(error, count);
+  };
   result["brier"] = calibrated_ ? ratio(sums[kBrier], sums[kBrierSets]) : kUndefined;
-  result["ece"] = ratio(calibration_error, pairs);
+  result["ece"] = calibration_error(next);
+  result["confidence_sum_ece"] = calibration_error(next + 3 * kBins);
   result["auroc"] = auroc(multiplicity);
 
   const double sets = sums[kConfidenceSets];

@@ -28,17 +28,24 @@ constexpr RowStyle kRows[] = {{"reward_mean", "reward", 3},
                               {"pass_at_", "pass@", 3},
                               {"solved_at_", "solved with answers: ", 3},
                               {"coverage_at_", "golds found with answers: ", 3},
+                              {"coverage_at_tokens_", "golds found with tokens: ", 3},
+                              {"solved_at_tokens_", "solved with tokens: ", 3},
+                              {"f1", "F1 of the first answer", 3},
+                              {"f1_best", "F1 of the best answer", 3},
                               {"unique_correct", "different golds found", 3},
                               {"gold_count", "golds per problem", 3},
                               {"missed_golds", "golds missed", 3},
                               {"coverage", "share of the golds found", 3},
                               {"unique_answers", "different answers", 2},
+                              {"unique_answers_at_", "different answers of: ", 2},
+                              {"unique_behaviours", "different behaviours of programs", 2},
                               {"brier", "Multi-Brier score", 4},
                               {"ece", "calibration error (ECE)", 4},
                               {"auroc", "AUROC of the confidences", 3},
                               {"confidence_sum", "sum of confidences", 3},
                               {"confidence_sum_std", "sum of confidences, spread", 3},
                               {"confidence_sum_bias", "sum of confidences - correct", 3},
+                              {"confidence_sum_ece", "calibration error of the sum", 3},
                               {"confidence_sum_count_correlation", "correlation of sum and correct", 3},
                               {"abstention_rate", "abstentions", 3},
                               {"answered_accuracy", "accuracy of what was answered", 3},
@@ -115,40 +122,96 @@ std::string table(const std::vector<std::string>& titles, const std::vector<std:
   return text;
 }
 
-std::string to_json(const ReportLabels& labels, const std::vector<Group>& groups,
-                    const std::map<std::string, Interval>& metrics) {
-  nlohmann::ordered_json document;
-  document["task"] = labels.task;
-  document["split"] = labels.split;
-  document["policy"] = labels.policy;
-  document["metrics"] = nlohmann::ordered_json::object();
-  for (const auto& [name, interval] : metrics) {
-    document["metrics"][name] = {{"value", interval.value}, {"low", interval.low}, {"high", interval.high}};
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const Interval& interval) {
+  return {{"value", interval.value}, {"low", interval.low}, {"high", interval.high}};
+}
+
+Json to_json(const std::vector<ReliabilityBin>& bins, const char* mean, const char* truth) {
+  auto list = Json::array();
+  for (const auto& bin : bins) {
+    list.push_back({{"low", bin.low},
+                    {"high", bin.high},
+                    {mean, bin.mean_confidence},
+                    {truth, bin.accuracy},
+                    {"count", bin.count}});
   }
+  return list;
+}
+
+// Sums of confidences against numbers of correct answers, in ten bins over [0, K].
+std::vector<ReliabilityBin> reliability_of_sums(const std::vector<double>& sums, const std::vector<int>& counts,
+                                                int k) {
+  constexpr int kBins = 10;
+  std::vector<ReliabilityBin> bins(kBins);
+  for (int i = 0; i < kBins; ++i) {
+    bins[static_cast<std::size_t>(i)].low = static_cast<double>(i) * k / kBins;
+    bins[static_cast<std::size_t>(i)].high = static_cast<double>(i + 1) * k / kBins;
+  }
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    auto& bin = bins[static_cast<std::size_t>(std::min(static_cast<int>(sums[i] / k * kBins), kBins - 1))];
+    ++bin.count;
+    bin.mean_confidence += sums[i];
+    bin.accuracy += counts[i];
+  }
+  for (auto& bin : bins) {
+    if (bin.count == 0) continue;
+    bin.mean_confidence /= static_cast<double>(bin.count);
+    bin.accuracy /= static_cast<double>(bin.count);
+  }
+  return bins;
+}
+
+}  // namespace
+
+std::string to_json(const Report& report) {
   ConfidencePairs pairs;
-  auto sums = nlohmann::ordered_json::array();
-  auto unique_answers = nlohmann::ordered_json::array();
-  for (const auto& group : groups) {
-    if (std::none_of(group.verdicts.begin(), group.verdicts.end(), counts)) continue;
-    unique_answers.push_back(count_unique_answers(group));
+  std::vector<double> sums;
+  std::vector<int> counts;
+  std::int64_t failures = 0;
+  auto unique_answers = Json::array();
+  for (const auto& group : report.groups) {
+    failures +=
+        std::count_if(group.verdicts.begin(), group.verdicts.end(), [](const auto& v) { return !evaluate::counts(v); });
+    if (std::none_of(group.verdicts.begin(), group.verdicts.end(), evaluate::counts)) continue;
+    unique_answers.push_back(occurrences_of_answers(group).size());
     for (const auto& verdict : group.verdicts) {
       append_pairs(verdict, pairs);
-      if (verdict.outcome == Outcome::graded && !verdict.answers.confidences.empty()) {
-        sums.push_back(confidence_sum(verdict));
-      }
+      if (verdict.outcome != Outcome::graded || verdict.answers.confidences.empty()) continue;
+      sums.push_back(confidence_sum(verdict));
+      counts.push_back(verdict.correct_count());
     }
   }
-  document["reliability"] = nlohmann::ordered_json::array();
+  Json document = {{"task", report.task},
+                   {"split", report.split},
+                   {"policy", report.policy},
+                   {"mode", report.mode},
+                   {"k", report.k},
+                   {"samples", report.samples},
+                   {"problems", report.groups.size()},
+                   {"infrastructure_failures", failures}};
+  document["metrics"] = Json::object();
+  for (const auto& [name, interval] : report.metrics) document["metrics"][name] = to_json(interval);
+  document["curve"] = Json::array();
+  for (const auto& point : report.curve) {
+    document["curve"].push_back({{"completions", point.completions},
+                                 {"answers", point.answers},
+                                 {"tokens", point.tokens},
+                                 {"coverage", to_json(point.coverage)},
+                                 {"solved", to_json(point.solved)},
+                                 {"unique_answers", to_json(point.unique_answers)}});
+  }
+  document["reliability"] = Json::array();
+  document["confidence_sum_reliability"] = Json::array();
   if (!pairs.confidences.empty()) {
-    for (const auto& bin : reliability(pairs.confidences, pairs.correct, 10)) {
-      document["reliability"].push_back({{"low", bin.low},
-                                         {"high", bin.high},
-                                         {"mean_confidence", bin.mean_confidence},
-                                         {"accuracy", bin.accuracy},
-                                         {"count", bin.count}});
-    }
+    document["reliability"] = to_json(reliability(pairs.confidences, pairs.correct, 10), "mean_confidence", "accuracy");
+    document["confidence_sum_reliability"] =
+        to_json(reliability_of_sums(sums, counts, report.k), "mean_sum", "mean_correct");
   }
-  document["confidence_sums"] = std::move(sums);
+  document["confidence_sums"] = sums;
   document["unique_answers"] = std::move(unique_answers);
   return document.dump(2) + "\n";
 }

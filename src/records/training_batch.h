@@ -7,8 +7,9 @@
 namespace setrl {
 
 struct TrainingSequence {
-  std::vector<std::int32_t> tokens;     // [T] completion tokens; every one is a loss target
+  std::vector<std::int32_t> tokens;     // [T] completion tokens; loss targets but for forced ones
   std::vector<float> rollout_logprobs;  // [T] as sampled, empty for supervised targets
+  std::vector<std::uint8_t> forced;     // [T], 1: not the policy's choice, no loss target; empty where none
   double advantage = 0;
   bool masked = false;  // takes no part in loss or token counts (truncated and masked, infrastructure failure)
 };

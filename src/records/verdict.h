@@ -27,12 +27,22 @@ struct RewardTerm {
   double value = 0;  // weighted: the terms sum to the total
 };
 
+// An answer that is a program. Two programs are the same where `tree` is.
+struct ProgramTrace {
+  std::uint64_t tree = 0;       // of the syntax tree with names normalised; 0 where the text is no program
+  std::uint64_t behaviour = 0;  // of its results on the tests' inputs; 0 where there are none
+  std::string reason;           // why it did not pass its tests; empty where it did
+};
+
 struct Verdict {
   Outcome outcome = Outcome::graded;
   AnswerSet answers;
-  std::vector<std::uint8_t> correct;       // [K] 1 where the answer matches a gold that no earlier answer matched
-  // [K] index into Problem::golds, -1 where none, kAbstained; also set for duplicates of a gold.
+  std::vector<std::uint8_t> correct;  // [K] 1 where the answer matches a gold that no earlier answer matched
+  // [K] index into Problem::golds, -1 where none, kAbstained; also set for duplicates of a gold. Where an external
+  // verifier decides, answers that are no listed gold carry a number from a hash instead: equal for the same answer.
   std::vector<std::int32_t> matched_gold;
+  std::vector<double> f1;  // [K] word overlap with the best gold; empty where the task reports none
+  std::vector<ProgramTrace> programs;  // [K] where the answers are programs, empty elsewhere
   std::vector<RewardTerm> terms;
   double total = 0;
 

@@ -114,6 +114,7 @@ void visit(Archive& archive, Completion& completion) {
   visit(archive, completion.sample_index);
   visit(archive, completion.tokens);
   visit(archive, completion.logprobs);
+  visit(archive, completion.forced);
   visit(archive, completion.oldest_version);
   visit(archive, completion.newest_version);
   visit_enum(archive, completion.finish, FinishReason::length);
@@ -131,11 +132,19 @@ void visit(Archive& archive, RewardTerm& term) {
   visit(archive, term.value);
 }
 template <typename Archive>
+void visit(Archive& archive, ProgramTrace& trace) {
+  visit(archive, trace.tree);
+  visit(archive, trace.behaviour);
+  visit(archive, trace.reason);
+}
+template <typename Archive>
 void visit(Archive& archive, Verdict& verdict) {
   visit_enum(archive, verdict.outcome, Outcome::infrastructure_failure);
   visit(archive, verdict.answers);
   visit(archive, verdict.correct);
   visit(archive, verdict.matched_gold);
+  visit(archive, verdict.f1);
+  visit(archive, verdict.programs);
   visit(archive, verdict.terms);
   visit(archive, verdict.total);
 }

@@ -17,11 +17,14 @@ namespace setrl::roles {
 // by index, on the root and nothing elsewhere.
 std::vector<Group> evaluate_policy(const Session& session, RolloutRole* rollout, VerifierRole* verifier);
 
-using Intervals = std::map<std::string, evaluate::Interval>;
-Intervals intervals_of(const Session& session, const std::vector<Group>& groups);
+// The metrics of the answer sets that eval.mode makes of the groups.
+evaluate::Report report_of(const Session& session, const std::vector<Group>& groups);
 
-// Publishes FOLDER/NAME.json (metrics with intervals, reliability, histograms) and FOLDER/NAME.h5 (the completions).
+// Publishes FOLDER/NAME.json (the report) and FOLDER/NAME.h5 (the completions as they were sampled).
 void write_evaluation(const Session& session, const std::string& folder, const std::string& name, std::int64_t step,
-                      const std::vector<Group>& groups, const Intervals& intervals);
+                      const std::vector<Group>& groups, const evaluate::Report& report);
+
+// "200 problems of ddxplus/test, 3 completions each (single)".
+std::string describe(const evaluate::Report& report);
 
 }  // namespace setrl::roles

@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
-#include "roles/evaluation.h"
+#include "evaluate/metrics.h"
 
 namespace setrl::roles {
+
+using Intervals = std::map<std::string, evaluate::Interval>;
 
 class EvaluationRecord {
  public:

@@ -15,10 +15,25 @@ void load_engine(const model::WeightSource& source, rollout::Engine& engine) {
   engine.end_update(0);
 }
 
+rollout::TextSide text_side(const Policy& policy, const text::Grammar& grammar) {
+  const text::Tokenizer* tokenizer = policy.tokenizer.get();
+  rollout::TextSide side;
+  side.bytes_of = [tokenizer](std::int32_t id) {
+    const bool text = id < tokenizer->vocabulary_size() && !tokenizer->is_special(id);  // models may have spare ids
+    return text ? tokenizer->bytes_of(id) : std::string_view();
+  };
+  side.encode = [tokenizer](std::string_view text) { return tokenizer->encode(text); };
+  side.stop_ids = policy.stop_ids;
+  side.last_tag = text::last_tag(grammar);
+  side.think_open = "<think>";
+  side.think_close = "</think>";
+  return side;
+}
+
 RolloutRole::RolloutRole(const Session& session)
     : session_(session),
       engine_(session.policy.weights->spec(), model::choose_dtype(session.config.model.dtype),
-              session.config.rollout.max_batch) {}
+              rollout::engine_options(session.config)) {}
 
 void RolloutRole::load_weights() {
   load_engine(*session_.policy.weights, engine_);
@@ -27,6 +42,7 @@ void RolloutRole::load_weights() {
 void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
   const Stopwatch clock;
   const RunConfig& config = session_.config;
+  const tasks::Task& task = order.evaluation ? session_.evaluation_task() : *session_.task;
   std::vector<rollout::GenerationRequest> requests;
   std::vector<Group> groups;
   for (const auto& item : order.items) {
@@ -35,7 +51,7 @@ void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
     group.step = order.step;
     group.index = item.index;
     group.policy_version = engine_.version();
-    group.problem = session_.task->problem(order.split, item.problem);
+    group.problem = task.problem(order.split, item.problem);
     group.prompt = session_.policy.prompt(group.problem, config.task.max_prompt_tokens);
     rollout::GenerationRequest request;
     request.tag = static_cast<std::int64_t>(groups.size());
@@ -46,16 +62,12 @@ void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
     groups.push_back(std::move(group));
   }
 
-  rollout::SamplingOptions sampling;
+  auto sampling = rollout::sampling_options(config, text_side(session_.policy, session_.grammar));
   sampling.temperature = order.temperature;
-  sampling.top_k = config.rollout.top_k;
-  sampling.top_p = config.rollout.top_p;
-  sampling.min_p = config.rollout.min_p;
-  sampling.max_new_tokens = config.rollout.max_new_tokens;
   sampling.seed = order.seed;
-  sampling.stop_ids = session_.policy.stop_ids;
   const auto stats = engine_.generate(
-      requests, sampling, [&](const rollout::GenerationRequest& request, std::vector<Completion> completions) {
+      requests, sampling,
+      [&](const rollout::GenerationRequest& request, std::vector<Completion> completions) {
         Group& group = groups[static_cast<std::size_t>(request.tag)];
         group.completions = std::move(completions);
         send_group(session_.world, owner(session_.plan.verifier_ranks, group.index), kGenerated, group);

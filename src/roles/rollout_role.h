@@ -7,11 +7,15 @@
 #include "roles/session.h"
 #include "roles/work_list.h"
 #include "rollout/engine.h"
+#include "rollout/from_config.h"
 
 namespace setrl::roles {
 
 // Loads every parameter into the engine, as version 0.
 void load_engine(const model::WeightSource& source, rollout::Engine& engine);
+
+// The policy's tokens as text. Borrows `policy`.
+rollout::TextSide text_side(const Policy& policy, const text::Grammar& grammar);
 
 class RolloutRole {
  public:

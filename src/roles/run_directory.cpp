@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "comm/failure.h"
 #include "config/options.h"
 #include "store/checkpoint_folders.h"
 #include "store/trajectory_file.h"
@@ -137,6 +138,8 @@ void prepare_folders(const Session& session) {
     fs::create_directories(dir + name, failure);
     if (failure) throw_user_error("run.dir: cannot make the folder '{}{}': {}", dir, name, failure.message());
   }
+  // The report of an earlier failure makes room for the next one's.
+  fs::rename(dir + "/logs/why.txt", dir + "/logs/why.before.txt", failure);
 }
 
 std::string share_from_root(comm::Communicator& world, std::string text) {
@@ -218,6 +221,7 @@ std::optional<ResumePoint> open_run_directory(const Session& session, const std:
   choice.folders.pop_back();
 
   log::open_file(fmt::format("{}/logs/rank-{:04}.log", session.config.run.dir, session.world.rank()));
+  comm::set_report_file(session.config.run.dir + "/logs/why.txt", session.world.rank(), session.world.size());
   auto point = load_first_good(session, choice, kind, load);
   if (session.is_root()) publish_text(session.config.run.dir + "/config.cfg", config::dump(session.config));
   return point;

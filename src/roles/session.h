@@ -23,11 +23,19 @@ struct Session {
   std::unique_ptr<tasks::Task> task;
   text::Grammar grammar;
   std::string config_hash;
+  // The task as evaluations ask it, where that differs (single answers); else null.
+  std::unique_ptr<tasks::Task> single_answer_task;
+
   std::unique_ptr<store::StoreThread> store;  // owns this process's HDF5 calls; ends before what its works use
+
+  const tasks::Task& evaluation_task() const { return single_answer_task ? *single_answer_task : *task; }
 
   const topology::RankPlan& role() const { return plan.ranks.at(static_cast<std::size_t>(world.rank())); }
   bool is_root() const { return world.rank() == 0; }
 };
+
+// The options with which evaluations prompt and grade: one answer a completion in all modes but multi.
+RunConfig evaluation_config(const RunConfig& config);
 
 // Collective over `world`. Sets the number of compute threads. `plan`: which rank does what.
 std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan plan, comm::Communicator& world);

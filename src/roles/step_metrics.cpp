@@ -9,6 +9,19 @@
 
 namespace setrl::roles {
 
+namespace {
+
+std::int64_t count_failures(const std::vector<Group>& groups) {
+  std::int64_t count = 0;
+  for (const auto& group : groups) {
+    count += std::count_if(group.verdicts.begin(), group.verdicts.end(),
+                           [](const Verdict& verdict) { return verdict.outcome == Outcome::infrastructure_failure; });
+  }
+  return count;
+}
+
+}  // namespace
+
 StepLine describe_step(StepRecord& record, int k) {
   std::sort(record.groups.begin(), record.groups.end(),
             [](const Group& a, const Group& b) { return a.index < b.index; });
@@ -29,6 +42,13 @@ StepLine describe_step(StepRecord& record, int k) {
                           "truncated_rate", "groups_without_signal"}) {
     copy(key);
   }
+  for (const char* key : {"unique_answers", "coverage", "missed_golds", "tokens_per_unique_correct",
+                          "confidence_sum_std", "confidence_sum_bias", "confidence_sum_count_correlation",
+                          "confidence_sum_ece", "abstention_rate", "answered_accuracy", "f1"}) {
+    copy(key);
+  }
+  line["infrastructure_failures"] = count_failures(record.groups);
+  if (metrics.count("unique_behaviours") > 0) copy("unique_behaviours");  // of programs only
   const auto& stats = record.stats;
   put("loss", stats.loss);
   put("grad_norm", stats.grad_norm);

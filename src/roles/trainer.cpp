@@ -12,6 +12,7 @@
 #include "comm/failure.h"
 #include "model/decoder.h"
 #include "records/wire.h"
+#include "roles/evaluation.h"
 #include "roles/evaluation_record.h"
 #include "roles/learner_role.h"
 #include "roles/progress.h"
@@ -193,8 +194,10 @@ class Trainer {
     if (known > 0) return;
     const auto groups = evaluate_policy(session_, rollout_.get(), verifier_.get());
     if (!session_.is_root()) return;
-    const Intervals last = intervals_of(session_, groups);
-    write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups, last);
+    evaluate::Report report = report_of(session_, groups);
+    write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups, report);
+    evaluation_title_ = describe(report);
+    const auto& last = report.metrics;
     evaluations_.add(step, last);
     progress_->clear();
     log::info("evaluation after step {}: correct per set {:.3f} [{:.3f}, {:.3f}], format {:.1f} %, Brier {:.3f}", step,
@@ -207,8 +210,7 @@ class Trainer {
     if (!evaluations_.first() || evaluations_.first()->step == evaluations_.last()->step) return;
     const auto& [first_step, first] = *evaluations_.first();
     const auto& [last_step, last] = *evaluations_.last();
-    fmt::print("\n{} held-out problems, {} completion{} each, 95 % intervals by bootstrap\n{}",
-               evaluation_order(session_).items.size(), config_.eval.samples, config_.eval.samples == 1 ? "" : "s",
+    fmt::print("\n{}\n{}", evaluation_title_,
                evaluate::table({fmt::format("after step {}", first_step), fmt::format("after step {}", last_step)},
                                {first, last}));
     const auto& best = *evaluations_.best();
@@ -229,6 +231,7 @@ class Trainer {
   std::unique_ptr<store::MetricsFile> metrics_;
   std::unique_ptr<Progress> progress_;
   EvaluationRecord evaluations_;  // root
+  std::string evaluation_title_ = "evaluations of this run, 95 % intervals by bootstrap";
 };
 
 }  // namespace

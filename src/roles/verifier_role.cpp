@@ -6,16 +6,21 @@
 
 namespace setrl::roles {
 
-VerifierRole::VerifierRole(const Session& session) : session_(session), verifier_(session.config) {}
+VerifierRole::VerifierRole(const Session& session) : session_(session), verifier_(session.config) {
+  if (session.single_answer_task) {
+    single_verifier_ = std::make_unique<verify::Verifier>(evaluation_config(session.config));
+  }
+}
 
-Group VerifierRole::grade(StepReport& report) {
+Group VerifierRole::grade(const verify::Verifier& verifier, StepReport& report) {
   Group group = receive_group(session_.world, kGenerated);
   const Stopwatch clock;
+  std::vector<verify::CompletionText> texts;
   for (const auto& completion : group.completions) {
-    group.verdicts.push_back(verifier_.verify(group.problem, session_.policy.text_of(completion.tokens),
-                                              completion.finish == FinishReason::end_of_turn,
-                                              static_cast<std::int64_t>(completion.tokens.size())));
+    texts.push_back({session_.policy.text_of(completion.tokens), completion.finish == FinishReason::end_of_turn,
+                     static_cast<std::int64_t>(completion.tokens.size())});
   }
+  group.verdicts = verifier.verify_all(group.problem, texts);
   report.verify_s += clock.seconds();
   return group;
 }
@@ -23,7 +28,7 @@ Group VerifierRole::grade(StepReport& report) {
 void VerifierRole::verify_training(const WorkOrder& order, StepReport& report) {
   const std::int64_t expected = items_of(order, session_.plan.verifier_ranks, session_.world.rank());
   for (std::int64_t i = 0; i < expected; ++i) {
-    Group group = grade(report);
+    Group group = grade(verifier_, report);
     send_group(session_.world, owner(session_.plan.learner_ranks, group.index), kVerified, group);
     send_group(session_.world, 0, kSummary, summary_of(group));
     if (session_.config.store.trajectories) finished_.push_back(std::move(group));
@@ -32,7 +37,9 @@ void VerifierRole::verify_training(const WorkOrder& order, StepReport& report) {
 
 void VerifierRole::verify_evaluation(const WorkOrder& order, StepReport& report) {
   const std::int64_t expected = items_of(order, session_.plan.verifier_ranks, session_.world.rank());
-  for (std::int64_t i = 0; i < expected; ++i) send_group(session_.world, 0, kVerified, grade(report));
+  for (std::int64_t i = 0; i < expected; ++i) {
+    send_group(session_.world, 0, kVerified, grade(single_verifier_ ? *single_verifier_ : verifier_, report));
+  }
 }
 
 void VerifierRole::write_trajectory(std::int64_t step, std::int64_t policy_version, StepReport& report) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "roles/messages.h"
@@ -26,10 +27,11 @@ class VerifierRole {
   void write_trajectory(std::int64_t step, std::int64_t policy_version, StepReport& report);
 
  private:
-  Group grade(StepReport& report);
+  Group grade(const verify::Verifier& verifier, StepReport& report);
 
   const Session& session_;
   verify::Verifier verifier_;
+  std::unique_ptr<verify::Verifier> single_verifier_;  // of evaluations that ask for single answers
   std::vector<Group> finished_;
 };
 

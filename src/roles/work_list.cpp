@@ -36,6 +36,7 @@ WorkOrder training_order(const Session& session, std::int64_t step, int round, s
 WorkOrder evaluation_order(const Session& session) {
   const RunConfig& config = session.config;
   WorkOrder order;
+  order.evaluation = true;
   order.split = config.eval.split;
   order.samples = config.eval.samples;
   order.temperature = config.eval.temperature;

@@ -18,6 +18,7 @@ struct WorkItem {
 struct WorkOrder {
   std::int64_t step = 0;  // 0 for evaluations
   std::string split = "train";
+  bool evaluation = false;
   int samples = 1;
   double temperature = 1;
   std::uint64_t seed = 0;  // of the sampler

@@ -73,12 +73,19 @@ BenchResult bench_rollout(Engine& engine, const model::ModelSpec& spec, at::Scal
   }
   RandomStream random(options.seed, stable_hash("rollout bench"));
   timed_run(engine, spec, options, 2, random);
+  const StageSeconds start = engine.stage_seconds();
   const double first = timed_run(engine, spec, options, 1, random);
+  const StageSeconds middle = engine.stage_seconds();
   BenchResult result;
   result.seconds = timed_run(engine, spec, options, options.new_tokens, random);
+  for (std::size_t i = 0; i < kStages; ++i) {
+    result.decode_stages[i] = engine.stage_seconds()[i] - middle[i] - (middle[i] - start[i]);
+  }
   result.tokens_per_s = static_cast<double>(options.batch) * options.new_tokens / result.seconds;
   result.decode_tokens_per_s =
       static_cast<double>(options.batch) * (options.new_tokens - 1) / std::max(result.seconds - first, 1e-9);
+  result.prefill_tokens_per_s =
+      static_cast<double>(options.batch) / options.group * options.prompt / std::max(first, 1e-9);
   result.limit_tokens_per_s = options.batch / product_seconds(spec, dtype, options.batch);
   result.fraction_of_limit = result.decode_tokens_per_s / result.limit_tokens_per_s;
   return result;

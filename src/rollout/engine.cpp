@@ -2,30 +2,48 @@
 
 #include <ATen/Parallel.h>
 
+#include <limits>
+
 #include "base/error.h"
-#include "rollout/generation.h"
+#include "base/system.h"
+#include "rollout/scheduler.h"
 #include "rollout/weights.h"
 
 namespace setrl::rollout {
 
+namespace {
+
+// Ranks that share a model plan alike: with the smallest of their budgets (0: none).
+std::int64_t smallest(std::int64_t bytes, comm::Communicator* ranks) {
+  if (ranks == nullptr) return bytes;
+  double least = bytes > 0 ? static_cast<double>(bytes) : std::numeric_limits<double>::max();
+  ranks->all_reduce(&least, 1, comm::Reduction::min);
+  return least < std::numeric_limits<double>::max() ? static_cast<std::int64_t>(least) : 0;
+}
+
+}  // namespace
+
 struct Engine::State {
-  State(const model::ModelSpec& spec, bool bf16, int max_sequences, Isa isa)
-      : kernels(kernels_of(isa, bf16)),
-        weights(spec, bf16),
-        cache(spec, bf16),
+  State(const model::ModelSpec& spec, bool bf16, const EngineOptions& given, comm::Communicator* ranks)
+      : kernels(kernels_of(given.isa.value_or(best_isa(bf16)), bf16)),
+        weights(spec, bf16, TensorShard::of(spec, ranks)),
+        cache(weights.local(), bf16, smallest(given.kv_cache_bytes, ranks)),
         forward(weights, kernels, cache),
-        max_batch(max_sequences) {}
+        scheduler(weights.spec(), kernels, cache, forward, given.max_batch),
+        options(given) {}
 
   const Kernels& kernels;
   Weights weights;
   KvCache cache;
   Forward forward;
-  const int max_batch;
+  Scheduler scheduler;
+  const EngineOptions options;
   std::unique_ptr<ThreadTeam> team;
   std::int64_t version = -1;
 };
 
 namespace {
+
 bool is_bf16(at::ScalarType dtype) {
   if (dtype != at::kFloat && dtype != at::kBFloat16) {
     throw_user_error("the rollout engine computes in float32 or bfloat16, not {}: set model.dtype",
@@ -33,13 +51,45 @@ bool is_bf16(at::ScalarType dtype) {
   }
   return dtype == at::kBFloat16;
 }
+
+// Neighbouring ranks take neighbouring cores; where there are more threads than cores they begin again.
+std::vector<int> own_cores(int threads) {
+  const std::vector<int> all = core_numbers();
+  std::vector<int> own;
+  for (int i = 0; i < threads && !all.empty(); ++i) {
+    own.push_back(all[static_cast<std::size_t>(local_rank() * threads + i) % all.size()]);
+  }
+  return own;
+}
+
+EngineOptions short_options(int max_batch, std::optional<Isa> isa) {
+  EngineOptions options;
+  options.max_batch = max_batch;
+  options.isa = isa;
+  return options;
+}
+
 }  // namespace
 
-Engine::Engine(const model::ModelSpec& spec, at::ScalarType dtype, int max_batch, std::optional<Isa> isa) {
-  SETRL_CHECK(max_batch >= 1, "max_batch is {}", max_batch);
-  const bool bf16 = is_bf16(dtype);
-  state_ = std::make_unique<State>(spec, bf16, max_batch, isa.value_or(best_isa(bf16)));
+EngineStats EngineStats::since(const EngineStats& earlier) const {
+  EngineStats result = *this;
+  result.prompt_tokens -= earlier.prompt_tokens;
+  result.new_tokens -= earlier.new_tokens;
+  result.recomputed_tokens -= earlier.recomputed_tokens;
+  result.preemptions -= earlier.preemptions;
+  result.prefill_s -= earlier.prefill_s;
+  result.decode_s -= earlier.decode_s;
+  return result;
 }
+
+Engine::Engine(const model::ModelSpec& spec, at::ScalarType dtype, const EngineOptions& options,
+               comm::Communicator* ranks) {
+  SETRL_CHECK(options.max_batch >= 1, "max_batch is {}", options.max_batch);
+  state_ = std::make_unique<State>(spec, is_bf16(dtype), options, ranks);
+}
+
+Engine::Engine(const model::ModelSpec& spec, at::ScalarType dtype, int max_batch, std::optional<Isa> isa)
+    : Engine(spec, dtype, short_options(max_batch, isa)) {}
 
 Engine::~Engine() = default;
 
@@ -54,20 +104,59 @@ void Engine::update(const std::string& name, const at::Tensor& tensor) {
 void Engine::end_update(std::int64_t version) {
   state_->weights.end_update();
   state_->version = version;
+  if (state_->options.kv_on_update == KvOnUpdate::recompute) state_->scheduler.drop_cached();
 }
 
 std::int64_t Engine::version() const {
   return state_->version;
 }
 
+std::int64_t Engine::submit(GenerationRequest request, const SamplingOptions& sampling) {
+  return state_->scheduler.submit(std::move(request), sampling);
+}
+
+bool Engine::cancel(std::int64_t handle) {
+  return state_->scheduler.cancel(handle);
+}
+
+void Engine::step(const Done& done, const OnToken& on_token) {
+  SETRL_CHECK(state_->weights.ready(), "generation before a whole set of weights came");
+  const int threads = at::get_num_threads();
+  if (!state_->team || state_->team->size() != threads) {
+    state_->team = std::make_unique<ThreadTeam>(threads, state_->options.pin ? own_cores(threads) : std::vector<int>());
+  }
+  state_->scheduler.step(*state_->team, state_->version, done, on_token);
+}
+
+bool Engine::idle() const {
+  return state_->scheduler.in_flight() == 0;
+}
+
+std::int64_t Engine::in_flight() const {
+  return state_->scheduler.in_flight();
+}
+
+const EngineStats& Engine::stats() const {
+  return state_->scheduler.stats();
+}
+
+const StageSeconds& Engine::stage_seconds() const {
+  return state_->forward.stage_seconds();
+}
+
 EngineStats Engine::generate(const std::vector<GenerationRequest>& requests, const SamplingOptions& sampling,
                              const Done& done, const OnToken& on_token) {
   SETRL_CHECK(state_->weights.ready(), "generation before a whole set of weights came");
-  const int threads = at::get_num_threads();
-  if (!state_->team || state_->team->size() != threads) state_->team = std::make_unique<ThreadTeam>(threads);
-  Generation generation(state_->weights.spec(), state_->kernels, state_->cache, state_->forward, *state_->team,
-                        requests, sampling, state_->max_batch, state_->version);
-  return generation.run(done, on_token);
+  SETRL_CHECK(idle(), "generate with {} requests in flight", in_flight());
+  const EngineStats before = stats();
+  try {
+    for (const auto& request : requests) submit(request, sampling);
+    while (!idle()) step(done, on_token);
+  } catch (...) {
+    state_->scheduler.cancel_all();
+    throw;
+  }
+  return stats().since(before);
 }
 
 }  // namespace setrl::rollout

@@ -1,6 +1,6 @@
-// Batched sampling with a KV cache. A completion depends on (weights, seed, problem id, sample index) only: not on the
-// batch it ran in, nor on the rank. One thread calls an engine; it uses the process's compute threads inside
-// (at::get_num_threads()).
+// Sampling with a KV cache and continuous batching. A completion depends on (weights, sampling options, seed, problem
+// id, sample index) only: not on the batch it ran in, nor on how often it was preempted, nor on the rank. One thread
+// calls an engine; it uses the process's compute threads inside (at::get_num_threads()).
 #pragma once
 
 #include <ATen/ATen.h>
@@ -12,9 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "model/model_spec.h"
 #include "records/completion.h"
 #include "rollout/isa.h"
+#include "rollout/profile.h"
+#include "rollout/stop_rules.h"
 
 namespace setrl::rollout {
 
@@ -25,7 +28,8 @@ struct SamplingOptions {
   double min_p = 0.0;
   int max_new_tokens = 256;
   std::uint64_t seed = 0;
-  std::vector<std::int32_t> stop_ids;  // end-of-turn tokens: kept as the last token, finish = end_of_turn
+  std::vector<std::int32_t> stop_ids;      // end-of-turn tokens: kept as the last token, finish = end_of_turn
+  std::shared_ptr<const StopRules> rules;  // ends or steers a completion by its text (also end_of_turn); may be null
 };
 
 // One prompt and how many completions of it are wanted; sample indices first_sample .. first_sample + samples - 1.
@@ -37,33 +41,75 @@ struct GenerationRequest {
   int first_sample = 0;
 };
 
+// What happens to the keys and values of completions in flight when new weights come.
+enum class KvOnUpdate {
+  recompute,  // dropped and computed again with the new weights: each later token is the new policy's own, whatever was
+              // preempted; costs a prefill of what is in flight
+  keep,       // stay as the old weights made them (a preempted completion is nevertheless recomputed with the new ones)
+};
+
+struct EngineOptions {
+  int max_batch = 64;               // sequences decoded together
+  std::int64_t kv_cache_bytes = 0;  // most memory of keys and values; 0: as much as max_batch sequences need
+  KvOnUpdate kv_on_update = KvOnUpdate::recompute;
+  bool pin = false;  // each compute thread on a core of its own, this process's by its place among those of the host
+  std::optional<Isa> isa;  // the best this CPU has, unless given
+};
+
+// Counts and seconds since the engine was made.
 struct EngineStats {
-  std::int64_t prompt_tokens = 0, new_tokens = 0;
+  std::int64_t prompt_tokens = 0;      // computed for the first time
+  std::int64_t new_tokens = 0;         // sampled
+  std::int64_t recomputed_tokens = 0;  // computed again after preemption or new weights
+  std::int64_t preemptions = 0;        // sequences and prompts that lost their pages to older ones
   double prefill_s = 0, decode_s = 0;
+  EngineStats since(const EngineStats& earlier) const;
 };
 
 class Engine {
  public:
-  // `dtype`: float32 or bfloat16. `max_batch`: sequences decoded together. `isa`: the best this CPU has, unless given.
-  // Memory: the weights once in `dtype` (tied embeddings once), KV pages for the tokens in flight (at most about
-  // max_batch completions with their prompts, each prompt once; kept for the next call), logits of max_batch rows.
+  // `dtype`: float32 or bfloat16. Memory: the weights once in `dtype` (tied embeddings once), KV pages for the tokens
+  // in flight (each prompt once; kept for later requests), logits of max_batch rows.
+  //
+  // `ranks` of more than one member: tensor parallelism. Each member holds its part of every layer, makes the same
+  // calls with the same arguments in the same order (its share of the options' kv_cache_bytes: the smallest counts),
+  // and sees the same results. Sums over ranks are in rank order: results are the same in every run with this number of
+  // ranks, and differ from those of one rank by float32 rounding of the two sums a layer. Throws UserError where heads,
+  // kv heads, inner columns or vocabulary do not divide. `ranks` must outlive the engine.
+  Engine(const model::ModelSpec& spec, at::ScalarType dtype, const EngineOptions& options,
+         comm::Communicator* ranks = nullptr);
   Engine(const model::ModelSpec& spec, at::ScalarType dtype, int max_batch, std::optional<Isa> isa = std::nullopt);
   ~Engine();
 
-  // Weight update, tensor by tensor under Hugging Face names, any dtype (converted). Between begin and end no
-  // generation.
+  // Weight update, tensor by tensor under Hugging Face names, any dtype (converted). No step between begin and end.
+  // Requests may be in flight (see KvOnUpdate): their completions keep the version of their first token as
+  // oldest_version and get that of their last one as newest_version.
   void begin_update();
   void update(const std::string& name, const at::Tensor& tensor);
   void end_update(std::int64_t version);  // throws BugError where a parameter never came
   std::int64_t version() const;
 
-  // Generates all requests with continuous batching; calls `done` once a request's last completion is finished (in
-  // order of finishing). `on_token` (may be empty) sees each token as it is sampled: request tag, sample index, id.
-  // A completion also ends (as `length`) where the model's max_positions is reached. Throws UserError on an empty or
-  // too long prompt, an id outside the vocabulary, options out of range, and logits that are not finite (diverged
-  // weights).
+  // Called once for a request whose last completion is finished, at the end of a step; may submit and cancel requests.
   using Done = std::function<void(const GenerationRequest&, std::vector<Completion>)>;
+  // Sees each token as it is sampled: request tag, sample index, id. Must not call the engine.
   using OnToken = std::function<void(std::int64_t tag, int sample, std::int32_t id)>;
+
+  // Puts a request in the queue and returns its handle; requests are served in this order, each with its own options.
+  // A completion also ends (as `length`) where the model's max_positions is reached. Throws UserError on an empty or
+  // too long prompt, an id outside the vocabulary, options out of range, and a request that cannot fit kv_cache_bytes
+  // even alone.
+  std::int64_t submit(GenerationRequest request, const SamplingOptions& sampling);
+  // Takes a request and its unfinished completions out; `done` will not see it. False where it is not in flight.
+  bool cancel(std::int64_t handle);
+  // One forward pass: prompts of newcomers and one token of every running sequence, as pages and slots allow. Nothing
+  // where idle. Throws UserError where logits are not finite (diverged weights): all requests are dropped then.
+  void step(const Done& done, const OnToken& on_token = nullptr);
+  bool idle() const;               // no request in flight
+  std::int64_t in_flight() const;  // unfinished requests
+  const EngineStats& stats() const;
+  const StageSeconds& stage_seconds() const;  // where the time of all passes went
+
+  // Submits all requests and steps until they are finished; the engine must be idle. After an exception it is idle.
   EngineStats generate(const std::vector<GenerationRequest>& requests, const SamplingOptions& sampling,
                        const Done& done, const OnToken& on_token = nullptr);
 

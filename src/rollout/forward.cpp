@@ -1,6 +1,7 @@
 #include "rollout/forward.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "model/decoder.h"
 
@@ -17,8 +18,9 @@ Forward::Forward(const Weights& weights, const Kernels& kernels, const KvCache& 
     : weights_(weights),
       kernels_(kernels),
       cache_(cache),
-      attention_(weights.spec(), kernels, cache),
-      spec_(weights.spec()) {
+      attention_(weights.local(), kernels, cache),
+      spec_(weights.local()),
+      comm_(weights.shard().comm) {
   const std::int64_t q = spec_.heads * spec_.head_size, act = kernels.act_bytes;
   residual_.stride = row_stride(spec_.hidden, 4);
   normed_.stride = row_stride(spec_.hidden, act);
@@ -27,7 +29,9 @@ Forward::Forward(const Weights& weights, const Kernels& kernels, const KvCache& 
   attended_.stride = row_stride(q, act);
   inner_.stride = row_stride(spec_.inner, act);
   q_stride_ = spec_.heads / spec_.kv_heads * spec_.head_size * act;
-  logit_stride_ = round_up(spec_.vocabulary, kTileColumns) + 16;
+  partial_.stride = residual_.stride;
+  local_stride_ = round_up(spec_.vocabulary, kTileColumns) + 16;
+  logit_stride_ = round_up(weights.spec().vocabulary, kTileColumns) + 16;
 }
 
 void Forward::grow_rope(std::int64_t positions) {
@@ -51,12 +55,17 @@ void Forward::reserve(const ThreadTeam& team, const Batch& batch) {
     for (Rows* buffer : {&residual_, &normed_, &qkv_, &attended_, &inner_}) {
       buffer->block = MemoryBlock(capacity_ * buffer->stride);
     }
+    if (comm_ != nullptr) partial_.block = MemoryBlock(capacity_ * partial_.stride);
     q_ = MemoryBlock(spec_.kv_heads * capacity_ * q_stride_);
   }
   if (logit_rows > logit_capacity_) {
     logit_capacity_ = logit_rows;
     final_.block = MemoryBlock(logit_capacity_ * final_.stride);
     logits_ = MemoryBlock(logit_capacity_ * logit_stride_ * 4);
+    if (comm_ != nullptr) {
+      local_logits_ = MemoryBlock(logit_capacity_ * local_stride_ * 4);
+      gathered_ = MemoryBlock(weights_.shard().ranks * local_logits_.bytes());
+    }
   }
   std::int64_t tile_rows = 0, length = 0;
   for (const auto& tile : batch.tiles) tile_rows = std::max(tile_rows, tile.rows);
@@ -69,15 +78,75 @@ void Forward::reserve(const ThreadTeam& team, const Batch& batch) {
 void Forward::run(ThreadTeam& team, const Batch& batch, const std::function<void(int, std::int64_t)>& draw) {
   reserve(team, batch);
   team.run([&](int thread) { work(team, thread, batch, draw); });
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+// The communicator belongs to the calling thread, and a body must not throw: after a failure the pass runs on without
+// communication, and is thrown away.
+template <class Verb>
+void Forward::communicate(ThreadTeam& team, int thread, const Verb& verb) {
+  team.once(thread, [&] {
+    if (failure_) return;
+    try {
+      verb();
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  });
+}
+
+void Forward::add_partial(ThreadTeam& team, int thread, std::int64_t rows) {
+  if (comm_ == nullptr) return;
+  communicate(team, thread, [&] {
+    comm_->all_reduce(partial_.floats(0), static_cast<std::size_t>(rows * partial_.stride / 4), comm::Reduction::sum);
+  });
+  team.for_each(thread, rows, [&](std::int64_t row, std::int64_t) {
+    float* to = residual_.floats(row);
+    const float* from = partial_.floats(row);
+    for (std::int64_t i = 0; i < spec_.hidden; ++i) to[i] += from[i];
+  });
+  lap(thread, Stage::communicate);
+}
+
+void Forward::gather_logits(ThreadTeam& team, int thread, std::int64_t rows) {
+  if (comm_ == nullptr) return;
+  const std::int64_t part = rows * local_stride_;
+  communicate(team, thread, [&] {
+    comm_->all_gather(local_logits_.floats(), static_cast<std::size_t>(part) * sizeof(float), gathered_.floats());
+  });
+  team.for_each(thread, rows, [&](std::int64_t row, std::int64_t) {
+    for (int rank = 0; rank < weights_.shard().ranks; ++rank) {
+      std::copy_n(gathered_.floats() + rank * part + row * local_stride_, spec_.vocabulary,
+                  logits_.floats() + row * logit_stride_ + rank * spec_.vocabulary);
+    }
+  });
+}
+
+// The token's row, or zero where another rank holds it.
+void Forward::embed(std::int32_t token, float* out) const {
+  const std::int64_t local = token - weights_.shard().begin(weights_.spec().vocabulary);
+  if (local >= 0 && local < spec_.vocabulary) {
+    weights_.embedding().get_row(local, out);
+  } else {
+    std::fill_n(out, spec_.hidden, 0.0f);
+  }
 }
 
 void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
                    const std::function<void(int, std::int64_t)>& draw) {
   const auto rows = static_cast<std::int64_t>(batch.rows.size());
   const auto epsilon = static_cast<float>(spec_.norm_epsilon);
+  if (thread == 0) clock_.start();
   team.for_each(thread, rows, [&](std::int64_t row, std::int64_t) {
-    weights_.embedding().get_row(batch.rows[static_cast<std::size_t>(row)].token, residual_.floats(row));
+    embed(batch.rows[static_cast<std::size_t>(row)].token, residual_.floats(row));
   });
+  if (comm_ != nullptr) {
+    communicate(team, thread, [&] {
+      comm_->all_reduce(residual_.floats(0), static_cast<std::size_t>(rows * residual_.stride / 4),
+                        comm::Reduction::sum);
+    });
+  }
+  lap(thread, Stage::embedding);
   for (std::int64_t layer = 0; layer < spec_.layers; ++layer) layer_pass(team, thread, batch, layer);
   const auto logit_rows = static_cast<std::int64_t>(batch.logit_rows.size());
   if (logit_rows == 0) return;
@@ -85,8 +154,16 @@ void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
     kernels_.rms_norm(residual_.floats(batch.logit_rows[static_cast<std::size_t>(i)]), weights_.final_norm().data(),
                       epsilon, spec_.hidden, final_.at(i));
   });
-  product_into(team, thread, weights_.head(), final_, logit_rows, logits_.floats(), logit_stride_, false);
+  lap(thread, Stage::norm);
+  if (comm_ == nullptr) {
+    product_into(team, thread, weights_.head(), final_, logit_rows, logits_.floats(), logit_stride_, false);
+  } else {
+    product_into(team, thread, weights_.head(), final_, logit_rows, local_logits_.floats(), local_stride_, false);
+    gather_logits(team, thread, logit_rows);
+  }
+  lap(thread, Stage::head);
   team.for_each(thread, batch.draws, [&](std::int64_t i, std::int64_t) { draw(thread, i); });
+  lap(thread, Stage::draw);
 }
 
 void Forward::layer_pass(ThreadTeam& team, int thread, const Batch& batch, std::int64_t index) {
@@ -99,8 +176,11 @@ void Forward::layer_pass(ThreadTeam& team, int thread, const Batch& batch, std::
     });
   };
   norm(layer.input_norm);
+  lap(thread, Stage::norm);
   product_into(team, thread, layer.qkv, normed_, rows, qkv_.floats(0), qkv_.stride / 4, false);
+  lap(thread, Stage::qkv);
   team.for_each(thread, rows, [&](std::int64_t row, std::int64_t) { rotate_and_store(batch, layer, index, row); });
+  lap(thread, Stage::rotate);
   const auto tiles = static_cast<std::int64_t>(batch.tiles.size());
   team.for_each(thread, tiles * spec_.kv_heads, [&](std::int64_t item, std::int64_t) {
     const auto& tile = batch.tiles[static_cast<std::size_t>(item / spec_.kv_heads)];
@@ -110,8 +190,15 @@ void Forward::layer_pass(ThreadTeam& team, int thread, const Batch& batch, std::
                       attended_.at(tile.first_row) + head * q_stride_, attended_.stride,
                       scratch_[static_cast<std::size_t>(thread)]);
   });
-  product_into(team, thread, layer.out, attended_, rows, residual_.floats(0), residual_.stride / 4, true);
+  lap(thread, Stage::attention);
+  // Straight onto the residual stream, or this rank's part of the sum over the ranks.
+  const bool whole = comm_ == nullptr;
+  const Rows& sum = whole ? residual_ : partial_;
+  product_into(team, thread, layer.out, attended_, rows, sum.floats(0), sum.stride / 4, whole);
+  lap(thread, Stage::out);
+  add_partial(team, thread, rows);
   norm(layer.post_norm);
+  lap(thread, Stage::norm);
   product(team, thread, layer.gate_up, normed_, rows,
           [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
             alignas(64) float gate_and_up[16 * kTileColumns];
@@ -121,7 +208,10 @@ void Forward::layer_pass(ThreadTeam& team, int thread, const Batch& batch, std::
             kernels_.silu_mul(gate_and_up, count, inner_.at(row) + tile * kPanelColumns * kernels_.act_bytes,
                               inner_.stride);
           });
-  product_into(team, thread, layer.down, inner_, rows, residual_.floats(0), residual_.stride / 4, true);
+  lap(thread, Stage::gate_up);
+  product_into(team, thread, layer.down, inner_, rows, sum.floats(0), sum.stride / 4, whole);
+  lap(thread, Stage::down);
+  add_partial(team, thread, rows);
 }
 
 void Forward::rotate_and_store(const Batch& batch, const LayerWeights& layer, std::int64_t index, std::int64_t row) {

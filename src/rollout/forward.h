@@ -1,13 +1,18 @@
 // One forward pass of the decoder over a batch of rows (tokens of any sequences, prefill and decode mixed), inference
 // only. Residual stream, norms, RoPE, softmax and logits in float32; matrix products take act and storage types
-// (kernels.h) and sum in float32. M rows, E hidden, H heads, N kv heads, D head size, I inner, V vocabulary.
+// (kernels.h) and sum in float32. M rows, E hidden, H heads, N kv heads, D head size, I inner, V vocabulary. With
+// tensor parallelism H, N, I are this rank's; the partial sums of the output and down projections are added over the
+// ranks in rank order, so all ranks hold the same bits of the residual stream and of the logits, and draw the same
+// tokens.
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <vector>
 
 #include "rollout/attention.h"
+#include "rollout/profile.h"
 #include "rollout/thread_team.h"
 #include "rollout/weights.h"
 
@@ -31,11 +36,12 @@ class Forward {
   Forward(const Weights& weights, const Kernels& kernels, const KvCache& cache);
 
   // Stores keys and values of all rows, then the logits of `logit_rows`, then calls draw(thread, 0 .. draws-1), each
-  // once, on the team's threads; draw must not throw.
+  // once, on the team's threads; draw must not throw. Throws what the communicator throws.
   void run(ThreadTeam& team, const Batch& batch, const std::function<void(int, std::int64_t)>& draw);
 
   const float* logits(std::int64_t index) const { return logits_.floats() + index * logit_stride_; }  // [V]
   const Attention& attention() const { return attention_; }
+  const StageSeconds& stage_seconds() const { return clock_.seconds(); }  // of all passes
 
  private:
   // Activations of a layer: rows `stride` bytes apart, columns behind the last are zero.
@@ -46,6 +52,14 @@ class Forward {
     float* floats(std::int64_t row) const { return reinterpret_cast<float*>(at(row)); }
   };
 
+  template <class Verb>
+  void communicate(ThreadTeam& team, int thread, const Verb& verb);
+  void lap(int thread, Stage stage) {
+    if (thread == 0) clock_.lap(stage);
+  }
+  void add_partial(ThreadTeam& team, int thread, std::int64_t rows);
+  void gather_logits(ThreadTeam& team, int thread, std::int64_t rows);
+  void embed(std::int32_t token, float* out) const;
   void reserve(const ThreadTeam& team, const Batch& batch);
   void grow_rope(std::int64_t positions);
   void work(ThreadTeam& team, int thread, const Batch& batch, const std::function<void(int, std::int64_t)>& draw);
@@ -62,10 +76,16 @@ class Forward {
   const Kernels& kernels_;
   const KvCache& cache_;
   Attention attention_;
-  const model::ModelSpec& spec_;
+  const model::ModelSpec& spec_;  // this rank's part
+  comm::Communicator* const comm_;
   std::int64_t capacity_ = 0, logit_capacity_ = 0, logit_stride_ = 0, q_stride_ = 0;
   Rows residual_, normed_, qkv_, attended_, inner_, final_;
-  MemoryBlock q_, logits_;  // q: act [N][M][H/N * D]
+  Rows partial_;                         // this rank's part of a sum over the ranks
+  MemoryBlock q_, logits_;               // q: act [N][M][H/N * D]
+  MemoryBlock local_logits_, gathered_;  // [M, V / ranks] of this rank and of all
+  std::int64_t local_stride_ = 0;
+  StageClock clock_;            // thread 0 only
+  std::exception_ptr failure_;  // of the communicator, within a pass
   std::vector<AttentionScratch> scratch_;
   std::vector<float> cos_, sin_;  // [positions, D/2]
 };

@@ -2,17 +2,28 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
+
+#include "base/error.h"
 
 namespace setrl::rollout {
 
-KvCache::KvCache(const model::ModelSpec& spec, bool bf16)
+std::int64_t kv_bytes_per_token(const model::ModelSpec& spec, bool bf16) {
+  const std::int64_t values = round_up(spec.head_size, kTileColumns), keys = round_up(spec.head_size, bf16 ? 2 : 1);
+  return spec.layers * spec.kv_heads * (keys + values) * (bf16 ? 2 : 4);
+}
+
+KvCache::KvCache(const model::ModelSpec& spec, bool bf16, std::int64_t limit_bytes)
     : kv_heads_(spec.kv_heads), head_size_(spec.head_size), key_{bf16, spec.head_size}, value_{bf16, kPageTokens} {
   key_bytes_ = kPageTokens / kPanelColumns * key_.panel_bytes();
   value_bytes_ = round_up(head_size_, kTileColumns) / kPanelColumns * value_.panel_bytes();
   page_bytes_ = spec.layers * kv_heads_ * (key_bytes_ + value_bytes_);
+  limit_ = limit_bytes > 0 ? limit_bytes / page_bytes_ : std::numeric_limits<std::int64_t>::max() / page_bytes_;
 }
 
 KvCache::Page KvCache::take() {
+  SETRL_CHECK(taken_ < limit_, "all {} pages of the KV cache are taken", limit_);
+  ++taken_;
   if (!used_.empty()) {
     const Page page = used_.back();
     used_.pop_back();
@@ -20,8 +31,11 @@ KvCache::Page KvCache::take() {
     return page;
   }
   if (fresh_.empty()) {
-    const std::int64_t pages = std::max<std::int64_t>(1, (std::int64_t{32} << 20) / page_bytes_);
+    const std::int64_t wanted = std::max<std::int64_t>(1, (std::int64_t{32} << 20) / page_bytes_);
+    const std::int64_t pages = std::min(wanted, limit_ - made_);
     slabs_.emplace_back(pages * page_bytes_);
+    made_ += pages;
+    used_.reserve(static_cast<std::size_t>(made_));  // giving back never allocates
     for (std::int64_t i = pages; i-- > 0;) fresh_.push_back(slabs_.back().data() + i * page_bytes_);
   }
   const Page page = fresh_.back();
@@ -29,10 +43,9 @@ KvCache::Page KvCache::take() {
   return page;
 }
 
-KvCache::Page KvCache::take_copy(const char* from) {
-  const Page page = take();
-  std::memcpy(page, from, static_cast<std::size_t>(page_bytes_));
-  return page;
+void KvCache::give_back(Page page) {
+  --taken_;
+  used_.push_back(page);
 }
 
 void KvCache::write(Page page, std::int64_t slot, std::int64_t layer, std::int64_t head, const float* k,

@@ -12,18 +12,23 @@
 
 namespace setrl::rollout {
 
+// Memory of one token position: 2 * layers * kv_heads * head size elements of 2 or 4 bytes, the head size of values
+// padded to a multiple of 32.
+std::int64_t kv_bytes_per_token(const model::ModelSpec& spec, bool bf16);
+
 class KvCache {
  public:
   using Page = char*;
 
-  // Memory: 2 * layers * kv_heads * head size (values padded to a multiple of 32) * element bytes a token position, in
-  // slabs that grow on demand and are kept until the cache is destroyed.
-  KvCache(const model::ModelSpec& spec, bool bf16);
+  // At most `limit_bytes` (0: no limit), in slabs that grow on demand and are kept until the cache is destroyed.
+  KvCache(const model::ModelSpec& spec, bool bf16, std::int64_t limit_bytes = 0);
 
   std::int64_t page_bytes() const { return page_bytes_; }
-  Page take();  // all zero: what lies behind the last position must at least be finite
-  Page take_copy(const char* from);
-  void give_back(Page page) { used_.push_back(page); }
+  std::int64_t limit() const { return limit_; }               // pages
+  std::int64_t available() const { return limit_ - taken_; }  // pages that may still be taken
+  static std::int64_t pages_of(std::int64_t positions) { return (positions + kPageTokens - 1) / kPageTokens; }
+  Page take();  // all zero: what lies behind the last position must at least be finite; `available` must not be 0
+  void give_back(Page page);
 
   const PanelLayout& key_layout() const { return key_; }
   const PanelLayout& value_layout() const { return value_; }
@@ -39,7 +44,8 @@ class KvCache {
   void write(Page page, std::int64_t slot, std::int64_t layer, std::int64_t head, const float* k, const float* v) const;
 
  private:
-  std::int64_t kv_heads_, head_size_, key_bytes_, value_bytes_, page_bytes_;
+  std::int64_t kv_heads_, head_size_, key_bytes_, value_bytes_, page_bytes_, limit_ = 0;
+  std::int64_t taken_ = 0, made_ = 0;
   PanelLayout key_, value_;
   std::vector<MemoryBlock> slabs_;
   std::vector<Page> fresh_, used_;  // free ones: never used (zero as the system gave them), or to be cleared

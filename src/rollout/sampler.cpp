@@ -25,8 +25,9 @@ int bin_of(float logit, float max, float inverse_temperature) {
 Sampler::Sampler(const Kernels& kernels, std::int64_t vocabulary, const SamplingOptions& options)
     : kernels_(kernels),
       vocabulary_(vocabulary),
-      temperature_(options.temperature),
-      inverse_temperature_(options.temperature > 0 ? static_cast<float>(1.0 / options.temperature) : 1.0f),
+      temperature_(options.temperature > 0 ? options.temperature : 1.0),
+      greedy_(options.temperature == 0),
+      inverse_temperature_(static_cast<float>(1.0 / temperature_)),
       top_k_(options.top_k),
       top_p_(options.top_p),
       min_p_(options.min_p) {
@@ -39,13 +40,23 @@ Sampler::Sampler(const Kernels& kernels, std::int64_t vocabulary, const Sampling
   }
 }
 
-Drawn Sampler::greedy(const float* logits, float max) const {
+double Sampler::total_weight(const float* logits, float max) const {
   double total = 0;
   for (std::int64_t begin = 0; begin < vocabulary_; begin += kBlock) {
-    total += kernels_.exp_weights(logits + begin, std::min(kBlock, vocabulary_ - begin), max, 1.0f, nullptr);
+    total +=
+        kernels_.exp_weights(logits + begin, std::min(kBlock, vocabulary_ - begin), max, inverse_temperature_, nullptr);
   }
-  const auto id = static_cast<std::int32_t>(std::find(logits, logits + vocabulary_, max) - logits);
-  return {id, static_cast<float>(-std::log(total)), true};
+  return total;
+}
+
+float Sampler::logprob(const float* logits, std::int64_t id, float max, double total) const {
+  return static_cast<float>((static_cast<double>(logits[id]) - max) / temperature_ - std::log(total));
+}
+
+Drawn Sampler::score(const float* logits, std::int32_t id) const {
+  float max = 0;
+  if (!kernels_.max_logit(logits, vocabulary_, &max)) return {0, 0, false};
+  return {id, logprob(logits, id, max, total_weight(logits, max)), true};
 }
 
 Sampler::Cut Sampler::find_cut(const float* logits, float max, SamplerScratch& scratch) const {
@@ -116,7 +127,10 @@ Sampler::Cut Sampler::find_cut(const float* logits, float max, SamplerScratch& s
 Drawn Sampler::draw(const float* logits, double uniform, SamplerScratch& scratch) const {
   float max = 0;
   if (!kernels_.max_logit(logits, vocabulary_, &max)) return {0, 0, false};
-  if (temperature_ == 0) return greedy(logits, max);
+  if (greedy_) {
+    const auto id = static_cast<std::int32_t>(std::find(logits, logits + vocabulary_, max) - logits);
+    return {id, logprob(logits, id, max, total_weight(logits, max)), true};
+  }
   const std::int64_t blocks = (vocabulary_ + kBlock - 1) / kBlock;
   auto& sums = scratch.block_sums;
   sums.resize(static_cast<std::size_t>(blocks));
@@ -162,8 +176,7 @@ Drawn Sampler::draw(const float* logits, double uniform, SamplerScratch& scratch
     inside -= weights[i];
     if (inside < 0) break;
   }
-  const double scaled = (static_cast<double>(logits[chosen]) - max) / temperature_;
-  return {static_cast<std::int32_t>(chosen), static_cast<float>(scaled - std::log(total)), true};
+  return {static_cast<std::int32_t>(chosen), logprob(logits, chosen, max, total), true};
 }
 
 }  // namespace setrl::rollout

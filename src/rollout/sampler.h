@@ -31,6 +31,8 @@ class Sampler {
   // `uniform` in [0, 1). The inverse of the cumulative distribution over ids in ascending order, so a result depends on
   // its arguments only.
   Drawn draw(const float* logits, double uniform, SamplerScratch& scratch) const;
+  // The log-probability that draw() would record for this id.
+  Drawn score(const float* logits, std::int32_t id) const;
 
  private:
   // Tokens at or above it may be drawn.
@@ -40,11 +42,14 @@ class Sampler {
     bool keeps(float other, std::int32_t other_id) const { return other > logit || (other == logit && other_id <= id); }
   };
   Cut find_cut(const float* logits, float max, SamplerScratch& scratch) const;
-  Drawn greedy(const float* logits, float max) const;
+  // Sum of exp((logit - max) / temperature), and the log-probability of an id.
+  double total_weight(const float* logits, float max) const;
+  float logprob(const float* logits, std::int64_t id, float max, double total) const;
 
   const Kernels& kernels_;
   std::int64_t vocabulary_;
-  double temperature_;
+  double temperature_;  // of the recorded policy: 1 where greedy
+  bool greedy_;
   float inverse_temperature_;
   int top_k_;
   double top_p_, min_p_;

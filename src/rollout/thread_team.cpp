@@ -1,5 +1,9 @@
 #include "rollout/thread_team.h"
 
+#include <sched.h>
+
+#include <utility>
+
 #include "base/error.h"
 
 namespace setrl::rollout {
@@ -9,8 +13,37 @@ namespace {
 constexpr int kSpins = 2000;
 }  // namespace
 
-ThreadTeam::ThreadTeam(int threads) : threads_(threads), next_(threads) {
+namespace {
+
+// Binds the calling thread to a core while it lives. A core that is not there is no error: pinning is only for speed.
+class BoundThread {
+ public:
+  BoundThread(const std::vector<int>& cores, int thread) : bound_(!cores.empty()) {
+    if (!bound_) return;
+    bound_ = sched_getaffinity(0, sizeof before_, &before_) == 0;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(static_cast<std::size_t>(cores[static_cast<std::size_t>(thread)]), &set);
+    bound_ = bound_ && sched_setaffinity(0, sizeof set, &set) == 0;
+  }
+  ~BoundThread() {
+    if (bound_) sched_setaffinity(0, sizeof before_, &before_);
+  }
+  BoundThread(const BoundThread&) = delete;
+  BoundThread& operator=(const BoundThread&) = delete;
+
+ private:
+  bool bound_;
+  cpu_set_t before_{};
+};
+
+}  // namespace
+
+ThreadTeam::ThreadTeam(int threads, std::vector<int> cores)
+    : threads_(threads), cores_(std::move(cores)), next_(threads) {
   SETRL_CHECK(threads >= 1, "a team of {} threads", threads);
+  SETRL_CHECK(cores_.empty() || cores_.size() == static_cast<std::size_t>(threads), "{} cores for {} threads",
+              cores_.size(), threads);
   for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
 }
 
@@ -20,18 +53,21 @@ ThreadTeam::~ThreadTeam() {
   for (auto& worker : workers_) worker.join();
 }
 
-void ThreadTeam::run(const std::function<void(int)>& body) {
-  body_ = &body;
+void ThreadTeam::run_call(Call call, const void* context) {
+  const BoundThread bound(cores_, 0);
+  call_ = call;
+  context_ = const_cast<void*>(context);
   barrier();
-  body(0);
+  call(context_, 0);
   barrier();
 }
 
 void ThreadTeam::work(int thread) {
+  const BoundThread bound(cores_, thread);
   while (true) {
     barrier();
     if (stop_) return;
-    (*body_)(thread);
+    call_(context_, thread);
     barrier();
   }
 }

@@ -5,16 +5,17 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace setrl::rollout {
 
 class ThreadTeam {
  public:
-  explicit ThreadTeam(int threads);
+  // `cores`: where thread i runs; empty: wherever the system likes. Thread 0, the caller, is bound during run() only.
+  explicit ThreadTeam(int threads, std::vector<int> cores = {});
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;
@@ -22,7 +23,11 @@ class ThreadTeam {
   int size() const { return threads_; }
 
   // body(thread) on every thread, thread 0 being the caller; returns when all are done. The body must not throw.
-  void run(const std::function<void(int)>& body);
+  template <class Body>
+  void run(Body&& body) {
+    using Plain = std::remove_reference_t<Body>;
+    run_call([](void* context, int thread) { (*static_cast<Plain*>(context))(thread); }, &body);
+  }
 
   // Inside a body, called by all threads: each index 0 .. count-1 goes to exactly one thread, as threads get free
   // (their first one is fixed); ends with a barrier. body(index, next): `next` is the index this thread will get after
@@ -38,13 +43,24 @@ class ThreadTeam {
     barrier();
   }
 
+  // Inside a body, called by all threads: body() on thread 0, the others wait.
+  template <class Body>
+  void once(int thread, Body&& body) {
+    if (thread == 0) body();
+    barrier();
+  }
+
  private:
+  using Call = void (*)(void* context, int thread);
+  void run_call(Call call, const void* context);
   void barrier();
   void work(int thread);
 
   const int threads_;
+  const std::vector<int> cores_;
   std::vector<std::thread> workers_;
-  const std::function<void(int)>* body_ = nullptr;
+  Call call_ = nullptr;
+  void* context_ = nullptr;
   bool stop_ = false;
   alignas(64) std::atomic<std::int64_t> next_;
   alignas(64) std::atomic<int> arrived_{0};

@@ -6,11 +6,12 @@
 
 namespace setrl::rollout {
 
-Weights::Weights(const model::ModelSpec& spec, bool bf16) : spec_(spec), bf16_(bf16) {
+Weights::Weights(const model::ModelSpec& spec, bool bf16, const TensorShard& shard)
+    : spec_(spec), local_(shard.local(spec)), shard_(shard), bf16_(bf16) {
   SETRL_CHECK(spec.head_size % 2 == 0 && spec.heads % spec.kv_heads == 0, "head size {} and {} heads over {} groups",
               spec.head_size, spec.heads, spec.kv_heads);
   const auto hidden = static_cast<std::size_t>(spec.hidden), head_size = static_cast<std::size_t>(spec.head_size);
-  const std::int64_t q = spec.heads * spec.head_size, kv = spec.kv_heads * spec.head_size;
+  const std::int64_t q = local_.heads * spec.head_size, kv = local_.kv_heads * spec.head_size;
   for (const auto& parameter : model::parameter_table(spec)) shapes_[parameter.name] = parameter.shape;
   for (std::int64_t i = 0; i < spec.layers; ++i) {
     LayerWeights layer;
@@ -23,12 +24,12 @@ Weights::Weights(const model::ModelSpec& spec, bool bf16) : spec_(spec), bf16_(b
     }
     layer.qkv = PackedMatrix(q + 2 * kv, spec.hidden, bf16);
     layer.out = PackedMatrix(spec.hidden, q, bf16);
-    layer.gate_up = PackedMatrix(2 * round_up(spec.inner, kPanelColumns), spec.hidden, bf16);
-    layer.down = PackedMatrix(spec.hidden, spec.inner, bf16);
+    layer.gate_up = PackedMatrix(2 * round_up(local_.inner, kPanelColumns), spec.hidden, bf16);
+    layer.down = PackedMatrix(spec.hidden, local_.inner, bf16);
     layers_.push_back(std::move(layer));
   }
-  embedding_ = PackedMatrix(spec.vocabulary, spec.hidden, bf16);
-  if (!spec.tied_embeddings) head_ = PackedMatrix(spec.vocabulary, spec.hidden, bf16);
+  embedding_ = PackedMatrix(local_.vocabulary, spec.hidden, bf16);
+  if (!spec.tied_embeddings) head_ = PackedMatrix(local_.vocabulary, spec.hidden, bf16);
   final_norm_.resize(hidden);
 }
 
@@ -57,9 +58,9 @@ void Weights::update(const std::string& name, const at::Tensor& tensor) {
   const auto identity = [](std::int64_t row) { return row; };
   const std::string prefix = "model.layers.";
   if (name == "model.embed_tokens.weight") {
-    embedding_.set_rows(tensor, identity);
+    embedding_.set_rows(mine(tensor, 0), identity);
   } else if (name == "lm_head.weight") {
-    head_.set_rows(tensor, identity);
+    head_.set_rows(mine(tensor, 0), identity);
   } else if (name == "model.norm.weight") {
     set_vector(final_norm_, tensor, 0);
   } else {
@@ -71,8 +72,14 @@ void Weights::update(const std::string& name, const at::Tensor& tensor) {
   missing_.erase(name);
 }
 
+// This rank's rows (dimension 0) or columns (1).
+at::Tensor Weights::mine(const at::Tensor& tensor, std::int64_t dimension) const {
+  const std::int64_t count = tensor.size(dimension);
+  return tensor.narrow(dimension, shard_.begin(count), count / shard_.ranks);
+}
+
 void Weights::update_layer(LayerWeights& layer, const std::string& part, const at::Tensor& tensor) {
-  const std::int64_t q = spec_.heads * spec_.head_size, kv = spec_.kv_heads * spec_.head_size;
+  const std::int64_t q = local_.heads * spec_.head_size, kv = local_.kv_heads * spec_.head_size;
   const auto at_offset = [](std::int64_t offset) { return [offset](std::int64_t row) { return row + offset; }; };
   const auto interleaved = [](std::int64_t offset) {
     return [offset](std::int64_t row) { return row / kPanelColumns * kTileColumns + offset + row % kPanelColumns; };
@@ -82,29 +89,29 @@ void Weights::update_layer(LayerWeights& layer, const std::string& part, const a
   } else if (part == "post_attention_layernorm.weight") {
     set_vector(layer.post_norm, tensor, 0);
   } else if (part == "self_attn.q_proj.weight") {
-    layer.qkv.set_rows(tensor, at_offset(0));
+    layer.qkv.set_rows(mine(tensor, 0), at_offset(0));
   } else if (part == "self_attn.k_proj.weight") {
-    layer.qkv.set_rows(tensor, at_offset(q));
+    layer.qkv.set_rows(mine(tensor, 0), at_offset(q));
   } else if (part == "self_attn.v_proj.weight") {
-    layer.qkv.set_rows(tensor, at_offset(q + kv));
+    layer.qkv.set_rows(mine(tensor, 0), at_offset(q + kv));
   } else if (part == "self_attn.o_proj.weight") {
-    layer.out.set_rows(tensor, at_offset(0));
+    layer.out.set_rows(mine(tensor, 1), at_offset(0));
   } else if (part == "self_attn.q_proj.bias") {
-    set_vector(layer.qkv_bias, tensor, 0);
+    set_vector(layer.qkv_bias, mine(tensor, 0), 0);
   } else if (part == "self_attn.k_proj.bias") {
-    set_vector(layer.qkv_bias, tensor, q);
+    set_vector(layer.qkv_bias, mine(tensor, 0), q);
   } else if (part == "self_attn.v_proj.bias") {
-    set_vector(layer.qkv_bias, tensor, q + kv);
+    set_vector(layer.qkv_bias, mine(tensor, 0), q + kv);
   } else if (part == "self_attn.q_norm.weight") {
     set_vector(layer.q_norm, tensor, 0);
   } else if (part == "self_attn.k_norm.weight") {
     set_vector(layer.k_norm, tensor, 0);
   } else if (part == "mlp.gate_proj.weight") {
-    layer.gate_up.set_rows(tensor, interleaved(0));
+    layer.gate_up.set_rows(mine(tensor, 0), interleaved(0));
   } else if (part == "mlp.up_proj.weight") {
-    layer.gate_up.set_rows(tensor, interleaved(kPanelColumns));
+    layer.gate_up.set_rows(mine(tensor, 0), interleaved(kPanelColumns));
   } else if (part == "mlp.down_proj.weight") {
-    layer.down.set_rows(tensor, at_offset(0));
+    layer.down.set_rows(mine(tensor, 1), at_offset(0));
   } else {
     SETRL_CHECK(false, "the engine has no place for parameter {}", part);
   }

@@ -1,4 +1,4 @@
-// The engine's copy of a policy: fused, packed, in the storage type.
+// The engine's copy of a policy, or this rank's part of it: fused, packed, in the storage type.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -11,9 +11,11 @@
 
 #include "model/model_spec.h"
 #include "rollout/packed_matrix.h"
+#include "rollout/tensor_shard.h"
 
 namespace setrl::rollout {
 
+// H heads, N kv heads, I inner and V vocabulary are this rank's.
 struct LayerWeights {
   std::vector<float> input_norm, post_norm;  // [E]
   std::vector<float> qkv_bias;               // [(H + 2 N) D], zero where the family has none
@@ -26,15 +28,18 @@ struct LayerWeights {
 
 class Weights {
  public:
-  Weights(const model::ModelSpec& spec, bool bf16);
+  Weights(const model::ModelSpec& spec, bool bf16, const TensorShard& shard);
 
   void begin_update();
-  // Rounds to the storage type and packs at once. Throws BugError on an unknown name or a wrong shape.
+  // Takes this rank's part of a whole tensor, rounds to the storage type and packs at once. Throws BugError on an
+  // unknown name or a wrong shape.
   void update(const std::string& name, const at::Tensor& tensor);
   void end_update();  // throws BugError naming a parameter that never came
 
   bool ready() const { return ready_; }
-  const model::ModelSpec& spec() const { return spec_; }
+  const model::ModelSpec& spec() const { return spec_; }    // of the whole model
+  const model::ModelSpec& local() const { return local_; }  // of what is here
+  const TensorShard& shard() const { return shard_; }
   const LayerWeights& layer(std::int64_t index) const { return layers_[static_cast<std::size_t>(index)]; }
   const PackedMatrix& embedding() const { return embedding_; }
   const PackedMatrix& head() const { return spec_.tied_embeddings ? embedding_ : head_; }
@@ -42,9 +47,11 @@ class Weights {
 
  private:
   void set_vector(std::vector<float>& to, const at::Tensor& tensor, std::int64_t offset);
+  at::Tensor mine(const at::Tensor& tensor, std::int64_t dimension) const;
   void update_layer(LayerWeights& layer, const std::string& part, const at::Tensor& tensor);
 
-  model::ModelSpec spec_;
+  const model::ModelSpec spec_, local_;
+  const TensorShard shard_;
   bool bf16_, ready_ = false;
   std::vector<LayerWeights> layers_;
   PackedMatrix embedding_, head_;

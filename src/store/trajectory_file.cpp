@@ -15,7 +15,7 @@ namespace setrl::store {
 
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 1;
+constexpr std::int64_t kSchemaVersion = 2;
 const char* const kKind = "SetRL trajectory";
 
 }  // namespace
@@ -76,7 +76,7 @@ Trajectory read_trajectory(const std::string& path) {
     info.step = h5::read_integer_attribute(file.get(), "step");
     info.policy_version = h5::read_integer_attribute(file.get(), "policy_version");
     info.config_hash = h5::read_string_attribute(file.get(), "config_hash");
-    trajectory.groups = unpack(read_table(file.get()));
+    trajectory.groups = unpack(read_table(file.get(), info.schema_version));
     return trajectory;
   } catch (const UserError& error) {
     throw_user_error("{}: {}", path, error.what());

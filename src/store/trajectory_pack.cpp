@@ -83,6 +83,15 @@ void pack_answers(const Verdict& verdict, TrajectoryTable& table) {
   answers.confidence.resize(answers.text.size(), kNone);
   answers.correct.resize(answers.text.size(), kNotGraded);
   answers.matched_gold.resize(answers.text.size(), kNoMatchKnown);
+  check_length(verdict.programs.size(), "programs");
+  for (const auto& program : verdict.programs) {
+    answers.tree.push_back(static_cast<std::int64_t>(program.tree));
+    answers.behaviour.push_back(static_cast<std::int64_t>(program.behaviour));
+    answers.reason.push_back(program.reason);
+  }
+  answers.tree.resize(answers.text.size(), 0);
+  answers.behaviour.resize(answers.text.size(), 0);
+  answers.reason.resize(answers.text.size());
   table.answer_offsets.push_back(length(answers.text));
 }
 
@@ -155,10 +164,18 @@ Verdict unpack_verdict(const TrajectoryTable& table, std::size_t row) {
     const double confidence = table.answers.confidence[i];
     if (!std::isnan(confidence)) verdict.answers.confidences.push_back(confidence);
     // -2 also stands for an abstention (kAbstained), which is graded.
-    if (table.answers.correct[i] == kNotGraded) continue;
-    verdict.correct.push_back(static_cast<std::uint8_t>(table.answers.correct[i]));
-    verdict.matched_gold.push_back(table.answers.matched_gold[i]);
+    if (table.answers.correct[i] != kNotGraded) {
+      verdict.correct.push_back(static_cast<std::uint8_t>(table.answers.correct[i]));
+      verdict.matched_gold.push_back(table.answers.matched_gold[i]);
+    }
+    verdict.programs.push_back({static_cast<std::uint64_t>(table.answers.tree[i]),
+                                static_cast<std::uint64_t>(table.answers.behaviour[i]), table.answers.reason[i]});
   }
+  const bool are_programs =
+      std::any_of(verdict.programs.begin(), verdict.programs.end(), [](const ProgramTrace& program) {
+        return program.tree != 0 || program.behaviour != 0 || !program.reason.empty();
+      });
+  if (!are_programs) verdict.programs.clear();
   const std::size_t names = table.reward_term_names.size();
   for (std::size_t m = 0; m < names; ++m) {
     const double value = table.reward_terms[row * names + m];

@@ -94,6 +94,14 @@ void visit(Archive& archive, Table& t) {
   archive.column("reward_term_names", t.reward_term_names);
 }
 
+// Since schema version 2.
+template <typename Archive, typename Table>
+void visit_programs(Archive& archive, Table& t) {
+  archive.column("answers/tree", t.answers.tree);
+  archive.column("answers/behaviour", t.answers.behaviour);
+  archive.column("answers/reason", t.answers.reason);
+}
+
 template <typename T>
 void expect_length(const char* name, const std::vector<T>& values, std::size_t expected) {
   if (values.size() != expected) throw_user_error("{}: {} rows, expected {}", name, values.size(), expected);
@@ -136,6 +144,9 @@ void validate(const TrajectoryTable& t) {
   expect_length("answers/confidence", t.answers.confidence, r);
   expect_length("answers/correct", t.answers.correct, r);
   expect_length("answers/matched_gold", t.answers.matched_gold, r);
+  expect_length("answers/tree", t.answers.tree, r);
+  expect_length("answers/behaviour", t.answers.behaviour, r);
+  expect_length("answers/reason", t.answers.reason, r);
   expect_length("reward_terms", t.reward_terms, c * t.reward_term_names.size());
 }
 
@@ -147,14 +158,22 @@ void write_table(hid_t file, const TrajectoryTable& table) {
   h5::make_group(file, "answers");
   Writer writer(file);
   visit(writer, table);
+  visit_programs(writer, table);
   h5::write_raw(file, "reward_terms", h5::type_of<double>(),
                 {table.completions.reward.size(), table.reward_term_names.size()}, table.reward_terms.data(), true);
 }
 
-TrajectoryTable read_table(hid_t file) {
+TrajectoryTable read_table(hid_t file, std::int64_t schema_version) {
   TrajectoryTable table;
   Reader reader(file);
   visit(reader, table);
+  if (schema_version >= 2) {
+    visit_programs(reader, table);
+  } else {
+    table.answers.tree.resize(table.answers.text.size());
+    table.answers.behaviour.resize(table.answers.text.size());
+    table.answers.reason.resize(table.answers.text.size());
+  }
   std::vector<hsize_t> extents;
   table.reward_terms = h5::read_array<double>(file, "reward_terms", extents);
   validate(table);

@@ -40,10 +40,12 @@ struct TrajectoryTable {
 
   struct {
     std::vector<std::string> text;
-    std::vector<double> confidence;          // NaN where the format has none
-    std::vector<std::int8_t> correct;        // -1 where not graded
-    std::vector<std::int32_t> matched_gold;  // -1 no match, -2 not graded
-  } answers;                                 // [R]
+    std::vector<double> confidence;             // NaN where the format has none
+    std::vector<std::int8_t> correct;           // -1 where not graded
+    std::vector<std::int32_t> matched_gold;     // -1 no match, -2 not graded
+    std::vector<std::int64_t> tree, behaviour;  // bits of ProgramTrace; 0 where the answer is no program
+    std::vector<std::string> reason;            // why a program did not pass
+  } answers;                                    // [R]
 
   std::vector<std::string> reward_term_names;  // [M]
   std::vector<double> reward_terms;            // [C, M], NaN where the completion lacks the term
@@ -54,7 +56,8 @@ TrajectoryTable pack(const std::vector<StoredGroup>& groups);
 std::vector<StoredGroup> unpack(const TrajectoryTable& table);
 
 void write_table(hid_t file, const TrajectoryTable& table);
-// Throws UserError where a dataset is missing or the lengths and offsets do not fit together.
-TrajectoryTable read_table(hid_t file);
+// `schema_version`: of the file; 1 has no columns for programs. Throws UserError where a dataset is missing or the
+// lengths and offsets do not fit together.
+TrajectoryTable read_table(hid_t file, std::int64_t schema_version);
 
 }  // namespace setrl::store

@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <set>
 
 #include "base/error.h"
 #include "base/random.h"
+#include "tasks/gold_set_builder.h"
 
 namespace setrl::tasks {
 namespace {
 
-constexpr double kFillerConfidence = 0.02;
 constexpr std::uint64_t kFillerSeed = 20240607;
 
 std::string join(const std::vector<std::string>& parts, const std::string& separator) {
@@ -19,40 +18,6 @@ std::string join(const std::vector<std::string>& parts, const std::string& separ
   for (const auto& part : parts) text += (text.empty() ? "" : separator) + part;
   return text;
 }
-
-// A training target under construction: keeps answers distinct after normalisation.
-class SetBuilder {
- public:
-  explicit SetBuilder(std::size_t k) : k_(k) {}
-  bool full() const { return entries_.size() == k_; }
-  void add(const std::string& answer, double confidence) {
-    if (!full() && names_.insert(text::normalise(answer)).second) entries_.emplace_back(answer, confidence);
-  }
-  void forbid(const std::string& answer) { names_.insert(text::normalise(answer)); }
-  void add_abstentions() {
-    while (!full()) entries_.emplace_back("none", 0.0);
-  }
-  // The confidence of an answer drawn at random: below that of every other answer.
-  double filler_confidence() const {
-    double confidence = kFillerConfidence;
-    for (const auto& entry : entries_) confidence = std::min(confidence, entry.second / 2);
-    return confidence;
-  }
-  // Writes the entries, most confident first.
-  void finish(AnswerSet& set, bool confidences) {
-    std::stable_sort(entries_.begin(), entries_.end(),
-                     [](const auto& left, const auto& right) { return left.second > right.second; });
-    for (const auto& [answer, confidence] : entries_) {
-      set.answers.push_back(answer);
-      if (confidences) set.confidences.push_back(std::clamp(confidence, 0.0, 1.0));
-    }
-  }
-
- private:
-  std::size_t k_;
-  std::set<std::string> names_;
-  std::vector<std::pair<std::string, double>> entries_;
-};
 
 }  // namespace
 
@@ -110,7 +75,7 @@ AnswerSet DiagnosisTask::gold_answer_set(const Problem& problem, const text::Gra
   const auto findings = payload.at("findings").get<std::vector<std::string>>();
   set.think = findings.empty() ? "Nothing stands out." : "Key findings: " + join(findings, ", ") + ".";
 
-  SetBuilder builder(static_cast<std::size_t>(grammar.k));
+  GoldSetBuilder builder(static_cast<std::size_t>(grammar.k));
   for (const auto& gold : problem.golds) {
     // A gold without a probability shares the certainty evenly with the others.
     builder.add(gold.text, gold.probability >= 0 ? gold.probability : 1.0 / static_cast<double>(problem.golds.size()));

@@ -17,7 +17,7 @@ class Task {
  public:
   virtual ~Task() = default;
   virtual const std::string& name() const = 0;
-  virtual std::int64_t size(const std::string& split) const = 0;  // "train" or "test"
+  virtual std::int64_t size(const std::string& split) const = 0;  // "train", "test", or what else the task has
   virtual Problem problem(const std::string& split, std::int64_t index) const = 0;
   // Label by which sft spreads its cases evenly (the pathology).
   virtual std::string stratum(const std::string& split, std::int64_t index) const = 0;

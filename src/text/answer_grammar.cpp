@@ -129,13 +129,14 @@ class Parser {
         return false;
       }
     }
-    const std::string normalised = normalise(content);
+    const bool abstains = grammar_.abstention && normalise(content) == kAbstention;
+    const std::string normalised = grammar_.programs && !abstains ? std::string(content) : normalise(content);
     if (normalised.empty()) {
       fail(fmt::format("{} is empty", what));
       return false;
     }
     const auto [earlier, is_new] = seen_.emplace(normalised, number);
-    if (!is_new && !(grammar_.abstention && normalised == kAbstention)) {
+    if (!is_new && !abstains) {
       fail(fmt::format("{} repeats answer {}", what, earlier->second));
       return false;
     }
@@ -185,6 +186,7 @@ Grammar grammar_of(const RunConfig& config) {
   grammar.k = config.task.k;
   grammar.confidences = config.reward.kind == "rlcr";
   grammar.abstention = config.reward.abstention;
+  grammar.programs = config.task.name == "mbpp" || (config.task.name == "jsonl" && config.task.programs);
   return grammar;
 }
 
@@ -204,13 +206,18 @@ std::string render(const Grammar& grammar, const AnswerSet& set) {
   return tagged(grammar, set.think, set.answers, confidences);
 }
 
+std::string last_tag(const Grammar& grammar) {
+  return tag(grammar, grammar.confidences ? "confidence" : "answer", grammar.k, true);
+}
+
 std::string instructions(const Grammar& grammar) {
   std::string text = grammar.k == 1 ? "Think inside <think></think>. Then write one answer. "
                                     : fmt::format(
                                           "Think about each candidate inside <think></think>. Then write "
                                           "exactly {} different answers, most likely first. ",
                                           grammar.k);
-  text += "An answer is only the minimal answer string: exact match decides. ";
+  text += grammar.programs ? "An answer is a whole Python program that defines the function: tests decide. "
+                           : "An answer is only the minimal answer string: exact match decides. ";
   if (grammar.confidences) {
     text += grammar.k == 1 ? "The confidence is the probability (0 to 1) that it is correct. "
                            : "A confidence is the probability (0 to 1) that its answer is correct, judged "

@@ -1,5 +1,8 @@
 #include "verify/set_grader.h"
 
+#include <algorithm>
+#include <map>
+#include <sstream>
 #include <unordered_map>
 #include <vector>
 
@@ -65,7 +68,39 @@ std::unordered_map<std::string, std::vector<std::int32_t>> spellings_of(const Pr
   return spellings;
 }
 
+std::map<std::string, int> bag_of_words(const std::string& normalised) {
+  std::map<std::string, int> bag;
+  std::istringstream stream(normalised);
+  for (std::string word; stream >> word;) ++bag[word];
+  return bag;
+}
+
+double best_f1(const std::string& answer, const Problem& problem) {
+  double best = 0;
+  for (const auto& gold : problem.golds) {
+    best = std::max(best, word_f1(answer, gold.text));
+    for (const auto& alias : gold.aliases) best = std::max(best, word_f1(answer, alias));
+  }
+  return best;
+}
+
 }  // namespace
+
+double word_f1(const std::string& answer, const std::string& gold) {
+  const std::string left = text::normalise(answer), right = text::normalise(gold);
+  for (const char* word : {"yes", "no"}) {
+    if (left != right && (left == word || right == word)) return 0;
+  }
+  const auto words = bag_of_words(left), wanted = bag_of_words(right);
+  double size = 0, common = 0;
+  for (const auto& [word, count] : words) {
+    size += count;
+    const auto found = wanted.find(word);
+    if (found != wanted.end()) common += std::min(count, found->second);
+  }
+  for (const auto& [word, count] : wanted) size += count;
+  return size == 0 ? 0 : 2 * common / size;
+}
 
 void SetGrader::grade(const Problem& problem, Verdict& verdict) const {
   SETRL_CHECK(verdict.answers.well_formed(), "a malformed text was given to the grader");
@@ -89,6 +124,8 @@ void SetGrader::grade(const Problem& problem, Verdict& verdict) const {
     verdict.correct[i] = assignment.gold(i) != kUnassigned;
     verdict.matched_gold[i] = verdict.correct[i] ? assignment.gold(i) : candidates[i].front();
   }
+  if (!f1_) return;
+  for (const auto& answer : verdict.answers.answers) verdict.f1.push_back(best_f1(answer, problem));
 }
 
 }  // namespace setrl::verify

@@ -83,6 +83,23 @@ TEST(Options, ShortNamesAndBareArgumentsBelongToTheCommand) {
 }
 
 // Every option set to a value that is not its default survives dump and load.
+TEST(Options, AFlagOfTheCommandNeedsNoValue) {
+  EXPECT_TRUE(parse_command_line({"plan", "--check"}).config.plan.check);
+  EXPECT_TRUE(parse_command_line({"plan", "--plan.check", "--plan.json"}).config.plan.json);
+  EXPECT_FALSE(parse_command_line({"plan", "--check=no", "--json"}).config.plan.check);
+  EXPECT_TRUE(parse_command_line({"plan", "--check", "--json"}).config.plan.json);
+  EXPECT_THAT(error_of({"plan", "--check=perhaps"}), HasSubstr("plan.check"));
+}
+
+TEST(Options, AMachinesFileLiesBelowEverythingElse) {
+  const ConfigFile file("[machine]\nname = here\nmemory_gb = 64\nlink_gb_s = 7\n");
+  const auto machine = parse_command_line({"plan", "--machine", file.path(), "--machine.memory_gb=32"}).config.machine;
+  EXPECT_EQ(machine.name, "here");
+  EXPECT_EQ(machine.memory_gb, 32);
+  EXPECT_EQ(machine.link_gb_s, 7);
+  EXPECT_THAT(error_of({"plan", "--plan.machine=no/such.cfg"}), HasSubstr("no/such.cfg"));
+}
+
 TEST(Options, TheDumpReadsBackToAnEqualConfiguration) {
   RunConfig changed;
   for (const auto& option : option_table()) {

@@ -1,4 +1,5 @@
 #include "evaluate/metrics.h"
+#include "evaluate/aggregate.h"
 
 #include <gtest/gtest.h>
 
@@ -34,6 +35,8 @@ std::vector<Group> groups_from(const nlohmann::json& recorded) {
         verdict.answers.confidences = entry.at("confidences").get<std::vector<double>>();
         verdict.correct = entry.at("correct").get<std::vector<std::uint8_t>>();
         verdict.matched_gold = entry.at("matched_gold").get<std::vector<std::int32_t>>();
+        if (entry.contains("f1")) verdict.f1 = entry.at("f1").get<std::vector<double>>();
+        if (entry.contains("logprob")) completion.logprobs = {entry.at("logprob").get<float>()};
       } else {
         verdict.answers.malformed_reason = "recorded";
       }
@@ -45,26 +48,40 @@ std::vector<Group> groups_from(const nlohmann::json& recorded) {
   return groups;
 }
 
+void expect_equal(const std::map<std::string, double>& result, const nlohmann::json& expected) {
+  EXPECT_EQ(result.size(), expected.size());
+  for (const auto& [key, value] : expected.items()) {
+    SCOPED_TRACE(key);
+    ASSERT_EQ(result.count(key), 1u);
+    if (value.is_null()) {
+      EXPECT_TRUE(std::isnan(result.at(key))) << result.at(key);
+    } else {
+      EXPECT_NEAR(result.at(key), value.get<double>(), 1e-9);
+    }
+  }
+}
+
 TEST(Metrics, EqualAnIndependentCalculation) {
   const std::string path = std::string(std::getenv("SETRL_FIXTURES")) + "/evaluate/metrics.json";
   std::ifstream file(path);
   ASSERT_TRUE(file.good()) << path;
   const auto cases = nlohmann::json::parse(file);
-  ASSERT_EQ(cases.size(), 9u);
+  ASSERT_EQ(cases.size(), 15u);
+  int aggregations = 0;
   for (const auto& item : cases) {
     SCOPED_TRACE(item.at("name").get<std::string>());
-    const auto result = metrics(groups_from(item.at("groups")), item.at("k").get<int>());
-    EXPECT_EQ(result.size(), item.at("expected").size());
-    for (const auto& [key, expected] : item.at("expected").items()) {
-      SCOPED_TRACE(key);
-      ASSERT_EQ(result.count(key), 1u);
-      if (expected.is_null()) {
-        EXPECT_TRUE(std::isnan(result.at(key))) << result.at(key);
-      } else {
-        EXPECT_NEAR(result.at(key), expected.get<double>(), 1e-9);
-      }
+    const auto groups = groups_from(item.at("groups"));
+    expect_equal(metrics(groups, item.at("k").get<int>()), item.at("expected"));
+    if (!item.contains("aggregated")) continue;
+    for (const auto& [kind, expected] : item.at("aggregated").items()) {
+      SCOPED_TRACE(kind);
+      const int k = item.at("chosen").get<int>();
+      const auto chosen = kind == "best_of_n" ? Aggregation::best_of_n : Aggregation::self_consistency;
+      expect_equal(metrics(aggregate(groups, chosen, k), k), expected);
+      ++aggregations;
     }
   }
+  EXPECT_EQ(aggregations, 8);
 }
 
 TEST(Metrics, HandCalculatedGroup) {
@@ -106,6 +123,68 @@ TEST(Metrics, AbstentionsAreNoAnswers) {
   EXPECT_DOUBLE_EQ(result.at("unique_answers"), 1);
 }
 
+TEST(Curve, IsTheMeanOverChoicesOfCompletions) {
+  // Three completions of 10 tokens: one finds gold 0, one gold 0 and 1, one nothing.
+  const auto groups = {group_of(2, {graded({0, -1}, {1, 0}, {}), graded({0, 1}, {1, 1}, {}), malformed()})};
+  const auto curve = curve_with_intervals(groups, 2, 0, 1);
+  ASSERT_EQ(curve.size(), 3u);
+  EXPECT_EQ(curve[1].completions, 2);
+  EXPECT_EQ(curve[1].answers, 4);
+  EXPECT_DOUBLE_EQ(curve[1].tokens, 20);
+  EXPECT_DOUBLE_EQ(curve[0].coverage.value, 1);
+  EXPECT_DOUBLE_EQ(curve[1].coverage.value, 1 + 2.0 / 3);  // gold 0 in every pair, gold 1 in two of three
+  EXPECT_DOUBLE_EQ(curve[2].coverage.value, 2);
+  EXPECT_DOUBLE_EQ(curve[0].solved.value, 2.0 / 3);
+  EXPECT_DOUBLE_EQ(curve[1].solved.value, 1);
+  EXPECT_DOUBLE_EQ(curve[1].unique_answers.value, 1 + 2.0 / 3 + 2.0 / 3);
+}
+
+// Twice the tokens for the same sets: the same coverage at equal answers, that of half the tokens at equal tokens.
+TEST(Curve, CountsTokensAndAnswersApart) {
+  RandomStream random(5, 0);
+  auto groups = random_groups(20, 16, random);
+  for (auto& group : groups) {
+    for (auto& completion : group.completions) completion.tokens.assign(32, 1);
+  }
+  const auto brief = metrics(groups, 3);
+  for (auto& group : groups) {
+    for (auto& completion : group.completions) completion.tokens.assign(64, 1);
+  }
+  const auto wordy = metrics(groups, 3);
+  EXPECT_EQ(brief.at("coverage_at_15"), wordy.at("coverage_at_15"));
+  EXPECT_NEAR(brief.at("coverage_at_tokens_128"), wordy.at("coverage_at_tokens_256"), 1e-12);
+  EXPECT_LT(wordy.at("coverage_at_tokens_128"), brief.at("coverage_at_tokens_128"));
+}
+
+TEST(Aggregate, SelfConsistencyVotes) {
+  // Answers by gold 0, 1, 1, text "answer -1", malformed: gold 1 wins with 2 of 5.
+  const auto groups = aggregate({group_of(2, {graded({0}, {1}, {0.9}), graded({1}, {1}, {0.2}), graded({1}, {1}, {0.3}),
+                                              graded({-1}, {0}, {0.8}), malformed()})},
+                                Aggregation::self_consistency, 2);
+  ASSERT_EQ(groups[0].verdicts.size(), 1u);
+  const Verdict& verdict = groups[0].verdicts[0];
+  EXPECT_EQ(verdict.matched_gold, (std::vector<std::int32_t>{1, 0}));  // one vote each: the more confident one
+  EXPECT_EQ(verdict.answers.confidences, (std::vector<double>{0.4, 0.2}));
+  EXPECT_EQ(groups[0].completions[0].tokens.size(), 50u);
+}
+
+TEST(Aggregate, BestOfNTakesTheMostConfident) {
+  const auto groups =
+      aggregate({group_of(2, {graded({0}, {1}, {0.3}), graded({1}, {1}, {0.2}), graded({1}, {1}, {0.7})})},
+                Aggregation::best_of_n, 1);
+  EXPECT_EQ(groups[0].verdicts[0].matched_gold, std::vector<std::int32_t>{1});
+  EXPECT_EQ(groups[0].verdicts[0].answers.confidences, std::vector<double>{0.7});
+}
+
+TEST(Aggregate, WithoutConfidencesTheLikelierCompletionWins) {
+  auto group = group_of(2, {graded({0}, {1}, {}), graded({1}, {1}, {})});
+  group.completions[0].logprobs = {-1, -2};
+  group.completions[1].logprobs = {-0.5F, -2};
+  const auto groups = aggregate({group}, Aggregation::best_of_n, 1);
+  EXPECT_EQ(groups[0].verdicts[0].matched_gold, std::vector<std::int32_t>{1});
+  EXPECT_TRUE(groups[0].verdicts[0].answers.confidences.empty());
+}
+
 TEST(Metrics, NoGroupsGiveUndefinedValues) {
   for (const auto& [key, value] : metrics({}, 3)) EXPECT_TRUE(std::isnan(value)) << key;
   for (const auto& [key, interval] : metrics_with_intervals({}, 3, 10, 1)) EXPECT_TRUE(std::isnan(interval.low)) << key;
@@ -141,6 +220,34 @@ TEST(Bootstrap, PointEstimateIsThePlainMetric) {
     EXPECT_TRUE(std::isnan(value) || intervals.at(key).value == value) << key;
     EXPECT_TRUE(std::isnan(intervals.at(key).low)) << key;
   }
+}
+
+Verdict programs(const std::vector<ProgramTrace>& traces, std::vector<std::uint8_t> correct) {
+  Verdict verdict = graded(std::vector<std::int32_t>(traces.size(), 0), std::move(correct), {});
+  verdict.programs = traces;
+  return verdict;
+}
+
+// Programs have no list of golds: each different syntax tree that passed counts once over all completions.
+TEST(Programs, AreCountedByTreeAndByBehaviour) {
+  const Group group =
+      group_of(0, {programs({{11, 7, ""}, {22, 7, ""}, {33, 8, "test 1 is false"}}, {1, 1, 0}),
+                   programs({{11, 7, ""}, {44, 9, "x"}, {0, 0, "SyntaxError"}}, {1, 0, 0}), malformed()});
+  const auto result = metrics({group}, 3);
+  EXPECT_EQ(result.at("unique_correct"), 2);
+  EXPECT_EQ(result.at("unique_answers"), 5);  // 11, 22, 33, 44, and the text that is no program
+  EXPECT_EQ(result.at("unique_behaviours"), 3);
+  EXPECT_EQ(result.at("correct_per_set"), 1);
+  EXPECT_EQ(result.at("missed_golds"), 0);
+  EXPECT_TRUE(std::isnan(result.at("coverage")));
+  // One set finds 2, one 1, one none: 1 on average. All three find 2.
+  EXPECT_NEAR(result.at("coverage_at_3"), 1, 1e-12);
+  EXPECT_NEAR(result.at("coverage_at_9"), 2, 1e-12);
+  EXPECT_EQ(metrics({group_of(1, {malformed()})}, 3).count("unique_behaviours"), 0u);
+  // Chosen from all completions they keep their identity: 11 (voted twice), then the first two of the others.
+  const auto chosen = metrics(aggregate({group}, Aggregation::self_consistency, 3), 3);
+  EXPECT_EQ(chosen.at("unique_correct"), 2);
+  EXPECT_EQ(chosen.at("unique_answers"), 3);
 }
 
 // A 95 % interval holds the truth in about 95 % of repetitions: 285 of 300, standard error 3.8. The bounds are 3.5

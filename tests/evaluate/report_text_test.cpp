@@ -19,6 +19,12 @@ using ::testing::Not;
 
 constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 
+Report report_of(const std::vector<Group>& groups, const std::string& policy) {
+  Report report{"demo", "test", policy, "single", 2, 4, groups, {}, {}};
+  fill_report(report, 50, 1);
+  return report;
+}
+
 std::vector<std::string> lines_of(const std::string& text) {
   std::istringstream stream(text);
   std::vector<std::string> lines;
@@ -72,8 +78,7 @@ TEST(EvalJson, HoldsTheWholeReport) {
       group_of(1, {graded({0, kAbstained}, {1, 0}, {0.5, 0.9})}),
       group_of(1, {failure}),
   };
-  const auto document = nlohmann::json::parse(
-      to_json({"demo", "test", "runs/a \"b\""}, groups, metrics_with_intervals(groups, 2, 50, 1)));
+  const auto document = nlohmann::json::parse(to_json(report_of(groups, "runs/a \"b\"")));
   EXPECT_EQ(document.at("task"), "demo");
   EXPECT_EQ(document.at("split"), "test");
   EXPECT_EQ(document.at("policy"), "runs/a \"b\"");
@@ -85,13 +90,24 @@ TEST(EvalJson, HoldsTheWholeReport) {
   EXPECT_EQ(document.at("reliability")[5].at("count"), 2);
   EXPECT_DOUBLE_EQ(document.at("reliability")[5].at("accuracy").get<double>(), 0.5);
   EXPECT_EQ(document.at("reliability")[7].at("count"), 1);
-  EXPECT_EQ(document.size(), 7u);
+  EXPECT_EQ(document.at("mode"), "single");
+  EXPECT_EQ(document.at("k"), 2);
+  EXPECT_EQ(document.at("samples"), 4);
+  EXPECT_EQ(document.at("problems"), 3);
+  EXPECT_EQ(document.at("infrastructure_failures"), 1);
+  ASSERT_EQ(document.at("curve").size(), 1u);  // the smallest group has one completion
+  EXPECT_EQ(document.at("curve")[0].at("answers"), 2);
+  EXPECT_EQ(document.at("curve")[0].at("tokens"), 10);
+  EXPECT_EQ(document.at("curve")[0].at("coverage").at("value"), 0.75);
+  ASSERT_EQ(document.at("confidence_sum_reliability").size(), 10u);
+  EXPECT_EQ(document.at("confidence_sum_reliability")[6].at("mean_sum"), 1.25);
+  EXPECT_EQ(document.at("confidence_sum_reliability")[6].at("mean_correct"), 1);
+  EXPECT_EQ(document.size(), 14u);
 }
 
 TEST(EvalJson, WritesNullForUndefinedAndNoReliabilityWithoutConfidences) {
   const std::vector<Group> groups = {group_of(2, {graded({0, -1}, {1, 0}, {})})};
-  const auto document =
-      nlohmann::json::parse(to_json({"demo", "test", "p"}, groups, metrics_with_intervals(groups, 2, 5, 1)));
+  const auto document = nlohmann::json::parse(to_json(report_of(groups, "p")));
   EXPECT_TRUE(document.at("metrics").at("brier").at("value").is_null());
   EXPECT_TRUE(document.at("reliability").empty());
   EXPECT_TRUE(document.at("confidence_sums").empty());

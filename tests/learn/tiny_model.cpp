@@ -69,8 +69,8 @@ TrainingBatch tiny_batch(const model::ModelSpec& spec, int groups, const std::ve
 RunConfig tiny_config() {
   RunConfig config;
   config.model.dtype = "float32";
-  config.learn.warmup_fraction = 0;
-  config.learn.schedule = "constant";
+  config.learn.warmup_fraction = config.sft.warmup_fraction = 0;
+  config.learn.schedule = config.sft.schedule = "constant";
   config.learn.learning_rate = 1e-3;
   config.sft.learning_rate = 3e-3;
   return config;

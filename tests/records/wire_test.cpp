@@ -33,6 +33,7 @@ Group full_group(std::size_t tokens) {
       completion.tokens.push_back(static_cast<std::int32_t>(t * 7919));
       completion.logprobs.push_back(-0.001f * static_cast<float>(t));
     }
+    if (sample == 1) completion.forced.assign(tokens, 1);
     completion.oldest_version = 8;
     completion.newest_version = 9;
     completion.finish = FinishReason::end_of_turn;
@@ -47,6 +48,7 @@ Group full_group(std::size_t tokens) {
   verdict.answers.malformed_reason = "two texts";
   verdict.correct = {1, 0};
   verdict.matched_gold = {1, -1};
+  verdict.programs = {{0xfedcba9876543210u, 5, ""}, {0, 0, "SyntaxError"}};
   verdict.terms = {{"format", 0.5}, {"count", -0.25}};
   verdict.total = std::nextafter(0.1, 1);
   group.verdicts = {verdict, Verdict{}};
@@ -84,6 +86,7 @@ void expect_equal(const Group& a, const Group& b) {
     EXPECT_EQ(a.completions[i].sample_index, b.completions[i].sample_index);
     EXPECT_EQ(a.completions[i].tokens, b.completions[i].tokens);
     EXPECT_TRUE(same_bits(a.completions[i].logprobs, b.completions[i].logprobs));
+    EXPECT_EQ(a.completions[i].forced, b.completions[i].forced);
     EXPECT_EQ(a.completions[i].oldest_version, b.completions[i].oldest_version);
     EXPECT_EQ(a.completions[i].newest_version, b.completions[i].newest_version);
     EXPECT_EQ(a.completions[i].finish, b.completions[i].finish);
@@ -98,6 +101,12 @@ void expect_equal(const Group& a, const Group& b) {
     EXPECT_EQ(x.answers.malformed_reason, y.answers.malformed_reason);
     EXPECT_EQ(x.correct, y.correct);
     EXPECT_EQ(x.matched_gold, y.matched_gold);
+    ASSERT_EQ(x.programs.size(), y.programs.size());
+    for (std::size_t j = 0; j < x.programs.size(); ++j) {
+      EXPECT_EQ(x.programs[j].tree, y.programs[j].tree);
+      EXPECT_EQ(x.programs[j].behaviour, y.programs[j].behaviour);
+      EXPECT_EQ(x.programs[j].reason, y.programs[j].reason);
+    }
     EXPECT_EQ(x.total, y.total);
     ASSERT_EQ(x.terms.size(), y.terms.size());
     for (std::size_t t = 0; t < x.terms.size(); ++t) {

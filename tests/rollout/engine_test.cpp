@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "distribution.h"
 #include "rollout/bench.h"
 #include "support.h"
 
@@ -234,6 +235,31 @@ TEST_F(EngineTest, DivergedWeightsAreAClearErrorAndTheEngineRecovers) {
   for (const auto& [key, completion] : before) {
     EXPECT_EQ(after.at(key).tokens, completion.tokens);
     EXPECT_EQ(after.at(key).logprobs, completion.logprobs);
+  }
+}
+
+// 20,000 samples of one position, through the whole engine, against the exact softmax of the plain decoder's logits.
+TEST_F(EngineTest, ManySamplesOfOnePositionFollowTheExactDistribution) {
+  Engine engine(spec_, at::kFloat, 64);
+  test::load(engine, tensors_);
+  GenerationRequest request{0, "p", prompt_of(33, spec_.vocabulary), 20000, 0};
+  const std::vector<std::int64_t> ids(request.prompt.begin(), request.prompt.end());
+  const at::Tensor last = model::forward_logits(spec_, tensors_, at::tensor(ids, at::kLong))[32].contiguous();
+  const std::vector<float> logits(last.const_data_ptr<float>(), last.const_data_ptr<float>() + last.numel());
+  SamplingOptions plain, filtered;
+  plain.max_new_tokens = 1;
+  filtered = plain;
+  filtered.temperature = 1.4;
+  filtered.top_k = 60;
+  filtered.top_p = 0.9;
+  for (const auto& sampling : {plain, filtered}) {
+    std::vector<int> counts(logits.size());
+    for (const auto& [key, completion] : generate(engine, {request}, sampling)) {
+      ++counts[static_cast<std::size_t>(completion.tokens[0])];
+    }
+    const auto want = test::exact(logits, sampling);
+    for (std::size_t id = 0; id < want.size(); ++id) ASSERT_TRUE(want[id] > 0 || counts[id] == 0) << id;
+    EXPECT_LT(std::abs(test::chi_square_deviate(want, counts)), 4.0);
   }
 }
 

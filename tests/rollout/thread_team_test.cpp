@@ -1,9 +1,12 @@
 #include "rollout/thread_team.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <chrono>
 #include <thread>
+
+#include "base/system.h"
 
 namespace setrl::rollout {
 namespace {
@@ -25,6 +28,17 @@ TEST(ThreadTeam, EveryIndexRunsOnceAndBarriersSeparateStages) {
       for (const auto& count : second) ASSERT_EQ(count, 1);
     }
   }
+}
+
+TEST(ThreadTeam, BoundThreadsRunOnTheirCoresAndTheCallerIsFreeAfterwards) {
+  const auto all = core_numbers();
+  ASSERT_FALSE(all.empty());
+  const std::vector<int> cores = {all.back(), all.front(), all.back()};
+  ThreadTeam team(3, cores);
+  std::vector<int> seen(3, -1);
+  team.run([&](int thread) { seen[static_cast<std::size_t>(thread)] = sched_getcpu(); });
+  EXPECT_EQ(seen, cores);
+  EXPECT_EQ(core_numbers(), all);
 }
 
 TEST(ThreadTeam, ThreadsThatFellAsleepWakeAgain) {

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 with h5py.File(os.path.join(sys.argv[1], "trajectories", "step-000012.h5"), "r") as file:
-    assert file.attrs["step"] == 12 and file.attrs["policy_version"] == 11 and file.attrs["schema_version"] == 1
+    assert file.attrs["step"] == 12 and file.attrs["policy_version"] == 11 and file.attrs["schema_version"] == 2
     assert file.attrs["config_hash"] == "0123abcd"
     groups, completions, answers = file["groups"], file["completions"], file["answers"]
     assert list(groups["problem_id"].asstr()) == [f"case-{i}" for i in range(5)]

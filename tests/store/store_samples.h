@@ -85,6 +85,10 @@ inline Verdict sample_verdict(RandomStream& random) {
     verdict.correct.push_back(static_cast<std::uint8_t>(random.below(2)));
     verdict.matched_gold.push_back(static_cast<std::int32_t>(random.below(4)) - 1);
   }
+  if (k == 3) {
+    for (std::size_t i = 0; i < k; ++i)
+      verdict.programs.push_back({~std::uint64_t{0} - i, i, i == 0 ? "" : "no \xC3\xA9"});
+  }
   verdict.terms = {{"format", 0.5}, {"correct", random.normal()}};
   if (confidences) verdict.terms.push_back({"calibration", random.uniform()});
   for (const auto& term : verdict.terms) verdict.total += term.value;

@@ -2,6 +2,7 @@
 // score() as a black box.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "graded_sets.h"
@@ -91,6 +92,111 @@ TEST(AnyCorrectness, PaysForJunk) {
   sum.correctness = "sum";
   EXPECT_GT(expected_total(any, junk, 2, {1, 0}), expected_total(any, plausible, 2, {1, 0.4}));
   EXPECT_LT(expected_total(sum, junk, 2, {1, 0}), expected_total(sum, plausible, 2, {1, 0.4}));
+}
+
+// A random set: right, wrong and (where allowed) abstaining answers with random confidences.
+struct RandomSet {
+  std::vector<int> outcomes;
+  std::vector<double> confidences;
+};
+
+RandomSet random_set(bool abstention, RandomStream& random) {
+  RandomSet set;
+  const auto k = 1 + random.below(5);
+  for (std::uint64_t i = 0; i < k; ++i) {
+    set.outcomes.push_back(static_cast<int>(random.below(abstention ? 3 : 2)) - (abstention ? 1 : 0));
+    set.confidences.push_back(static_cast<double>(random.below(101)) / 100);
+  }
+  return set;
+}
+
+// A preset is nothing but the values that it stands for.
+TEST(Presets, AreWhatTheirOptionsSay) {
+  RandomStream random(5, 0);
+  for (int trial = 0; trial < 500; ++trial) {
+    const auto [outcomes, confidences] = random_set(false, random);
+    RewardSection paper, released, sum_free, any_limited;
+    released.preset = "released";
+    sum_free.preset = "released";
+    sum_free.correctness = "sum";
+    sum_free.confidence_sum = "free";
+    any_limited.correctness = "any";
+    any_limited.confidence_sum = "at_most_one";
+    EXPECT_EQ(total_of(paper, outcomes, confidences), total_of(sum_free, outcomes, confidences));
+    EXPECT_EQ(total_of(released, outcomes, confidences), total_of(any_limited, outcomes, confidences));
+  }
+}
+
+// Of two sets that differ in one answer, the one where it is right is worth more under sum and mean, never less under
+// any; and sum = K mean, any = min(1, sum).
+TEST(Correctness, ARightAnswerNeverCosts) {
+  RandomStream random(6, 0);
+  for (int trial = 0; trial < 500; ++trial) {
+    auto [outcomes, confidences] = random_set(false, random);
+    RewardSection sum, mean, any;
+    for (auto* reward : {&sum, &mean, &any}) reward->kind = "rlvr";
+    mean.correctness = "mean";
+    any.correctness = "any";
+    sum.format_weight = mean.format_weight = any.format_weight = 0;
+    const auto values = [&] {
+      return std::vector<double>{total_of(sum, outcomes, {}), total_of(mean, outcomes, {}),
+                                 total_of(any, outcomes, {})};
+    };
+    const std::size_t changed = random.below(outcomes.size());
+    outcomes[changed] = 0;
+    const auto wrong = values();
+    outcomes[changed] = 1;
+    const auto right = values();
+    EXPECT_GT(right[0], wrong[0]);
+    EXPECT_GT(right[1], wrong[1]);
+    EXPECT_GE(right[2], wrong[2]);
+    EXPECT_NEAR(right[0], static_cast<double>(outcomes.size()) * right[1], 1e-12);
+    EXPECT_NEAR(right[2], std::min(0.5, right[0]), 1e-12);
+  }
+}
+
+// The length penalty never rises with brevity, never exceeds its weight, and does not change which of two sets of equal
+// length is better, so that Multi-Brier stays proper beside it.
+TEST(LengthPenalty, IsMonotoneAndKeepsPreferences) {
+  RandomStream random(7, 0);
+  for (int trial = 0; trial < 500; ++trial) {
+    RewardSection plain, penalised;
+    penalised.length_weight = random.uniform();
+    penalised.length_soft = static_cast<double>(random.below(11)) / 10;
+    const auto [outcomes, confidences] = random_set(false, random);
+    const double shorter = random.uniform() * 1.2, longer = shorter + random.uniform();
+    const auto cost = [&, &right = outcomes, &q = confidences](double fraction) {
+      return total_of(plain, right, q, fraction) - total_of(penalised, right, q, fraction);
+    };
+    EXPECT_LE(cost(shorter), cost(longer) + 1e-12);
+    EXPECT_GE(cost(shorter), -1e-12);
+    EXPECT_LE(cost(longer), penalised.length_weight + 1e-12);
+    EXPECT_NEAR(cost(penalised.length_soft), 0, 1e-12);
+    const auto other = random_set(false, random);
+    const double gap =
+        total_of(penalised, outcomes, confidences, 0.9) - total_of(penalised, other.outcomes, other.confidences, 0.9);
+    EXPECT_NEAR(gap, total_of(plain, outcomes, confidences) - total_of(plain, other.outcomes, other.confidences),
+                1e-12);
+  }
+}
+
+// The reward is a weighted sum: with the weights, every difference between two sets scales; with abstention and a
+// penalty as well.
+TEST(Weights, ScaleTheWholeReward) {
+  RandomStream random(8, 0);
+  for (int trial = 0; trial < 300; ++trial) {
+    RewardSection reward;
+    reward.abstention = trial % 2 == 0;
+    reward.wrong_penalty = random.uniform() * 2;
+    reward.count_weight = random.uniform();
+    const auto [outcomes, confidences] = random_set(reward.abstention, random);
+    RewardSection doubled = reward;
+    for (auto* weight :
+         {&doubled.format_weight, &doubled.correct_weight, &doubled.calibration_weight, &doubled.count_weight}) {
+      *weight *= 2;
+    }
+    EXPECT_NEAR(total_of(doubled, outcomes, confidences), 2 * total_of(reward, outcomes, confidences), 1e-12);
+  }
 }
 
 struct ThresholdCase {

@@ -81,7 +81,7 @@ TEST(SetGrader, OnlyTasksWithAGraderAreAccepted) {
     config.task.name = name;
     EXPECT_NE(make_grader(config), nullptr);
   }
-  config.task.name = "mbpp";
+  config.task.name = "poetry";
   EXPECT_THROW(make_grader(config), UserError);
 }
 
@@ -140,6 +140,29 @@ TEST(SetGrader, HoldsItsPropertiesOnRandomSets) {
     if (HasFailure()) FAIL() << "trial " << trial;
   }
   EXPECT_GT(ambiguous, 1000);
+}
+
+// Values of HotPotQA's evaluation script (hotpot_evaluate_v1.py, f1_score) worked out by hand.
+TEST(WordF1, IsTheOverlapOfBagsOfWords) {
+  EXPECT_DOUBLE_EQ(word_f1("the Chief of Protocol", "Chief of Protocol."), 1);
+  EXPECT_DOUBLE_EQ(word_f1("Conan Doyle", "Sir Arthur Conan Doyle"), 2 * 1.0 * 0.5 / 1.5);
+  EXPECT_DOUBLE_EQ(word_f1("b b a c", "b c c"), 2 * (2.0 / 3) * (2.0 / 3) / (4.0 / 3));  // "a" is an article
+  EXPECT_DOUBLE_EQ(word_f1("x", "y"), 0);
+  EXPECT_DOUBLE_EQ(word_f1("yes", "Yes"), 1);
+  EXPECT_DOUBLE_EQ(word_f1("yes", "yes it is"), 0);  // not 0.5
+  EXPECT_DOUBLE_EQ(word_f1("no man", "no"), 0);
+}
+
+TEST(WordF1, IsReportedWhereAskedForAndTakesTheBestGold) {
+  const Problem problem = problem_of({{"Sir Arthur Conan Doyle", {"Arthur Doyle"}, -1}});
+  Verdict verdict;
+  verdict.answers.answers = {"Doyle", "Sir Arthur Conan Doyle", "x"};
+  SetGrader(false, true).grade(problem, verdict);
+  ASSERT_EQ(verdict.f1.size(), 3u);
+  EXPECT_DOUBLE_EQ(verdict.f1[0], 2.0 / 3);
+  EXPECT_DOUBLE_EQ(verdict.f1[1], 1);
+  EXPECT_DOUBLE_EQ(verdict.f1[2], 0);
+  EXPECT_TRUE(grade(problem, {"Doyle"}).f1.empty());
 }
 
 }  // namespace

@@ -92,12 +92,32 @@ TEST(Verifier, AbstentionsMayRepeat) {
   EXPECT_NEAR(verdict.total, 0.5 + 0.5 + 0.5 * (1 - 2 * 0.25 / 3), 1e-12);
 }
 
+// `auto`: confidences may not sum to more than 1 where a problem has one gold, under either preset.
+TEST(Verifier, ConfidenceSumIsLimitedByItselfWhereThereIsOneGold) {
+  RunConfig config = config_of("rlcr", 2);
+  const auto total = [&] {
+    return Verifier(config).verify(problem_of_golds(1), text_of(config, {"Pneumonia", "x"}, {0.9, 0.2}), true, 9).total;
+  };
+  const double whole = 0.5 + 0.5 + 0.5 * (1 - 0.05 / 2);
+  EXPECT_NEAR(total(), whole, 1e-12);
+  config.task.true_pathology_only = true;
+  EXPECT_NEAR(total(), 1, 1e-12);
+  config.reward.confidence_sum = "free";
+  EXPECT_NEAR(total(), whole, 1e-12);
+  config.reward.confidence_sum = "auto";
+  config.task.true_pathology_only = false;
+  config.task.name = "hotpotqa";
+  EXPECT_NEAR(total(), 1, 1e-12);
+  config.task.name = "jsonl";
+  EXPECT_EQ(reward_of(config).confidence_sum, "auto");
+}
+
 TEST(Verifier, BadOptionsAreReportedBeforeTheFirstText) {
   RunConfig config = config_of("rlcr", 3);
   config.reward.correctness = "most";
   EXPECT_THROW(Verifier{config}, UserError);
   config = config_of("rlcr", 3);
-  config.task.name = "mbpp";
+  config.task.name = "poetry";
   EXPECT_THROW(Verifier{config}, UserError);
 }
 

@@ -1,0 +1,130 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "base/system.h"
+#include "commands/commands.h"
+#include "roles/messages.h"
+#include "roles/session.h"
+#include "roles/verifier_role.h"
+
+namespace setrl::commands {
+
+namespace {
+
+// With several ranks the first verifies and the others are rollout ranks that have generated already.
+topology::Plan plan_of(int world_size) {
+  topology::Plan plan;
+  plan.verifier_ranks = {0};
+  for (int rank = 0; rank < world_size; ++rank) {
+    const bool rollout = world_size == 1 || rank > 0;
+    plan.ranks.push_back({rollout, rank == 0, false});
+    if (rollout) plan.rollout_ranks.push_back(rank);
+  }
+  return plan;
+}
+
+// What a policy might write for a problem: a gold set after `think_tokens` of thought; of every four completions one
+// with a wrong answer first, one that is cut off, and one without its last tag.
+Completion completion_of(const roles::Session& session, const Problem& problem, int sample, int think_tokens) {
+  AnswerSet set = session.task->gold_answer_set(problem, session.grammar);
+  for (int i = 0; i < think_tokens / 6; ++i) set.think += " This finding speaks for it.";
+  if (sample % 4 == 1) set.answers.front() = "no such answer";
+  if (session.grammar.programs) {  // equal texts would be run once
+    for (auto& answer : set.answers) answer += fmt::format("\n# sample {}", sample);
+  }
+  std::string text = text::render(session.grammar, set);
+  if (sample % 4 == 3) text.erase(text.rfind('<'));
+  Completion completion;
+  completion.problem_id = problem.id;
+  completion.sample_index = sample;
+  completion.tokens = session.policy.tokenizer->encode(text);
+  completion.finish = sample % 4 == 2 ? FinishReason::length : FinishReason::end_of_turn;
+  if (sample % 4 == 2) {
+    completion.tokens.resize(completion.tokens.size() / 2);
+  } else {
+    completion.tokens.push_back(session.policy.stop_ids.front());
+  }
+  completion.logprobs.assign(completion.tokens.size(), -0.5F);
+  return completion;
+}
+
+std::vector<Group> own_groups(const roles::Session& session, const roles::WorkOrder& order) {
+  std::vector<Group> groups;
+  for (const auto& item : order.items) {
+    if (roles::owner(session.plan.rollout_ranks, item.index) != session.world.rank()) continue;
+    Group group;
+    group.index = item.index;
+    group.problem = session.task->problem(order.split, item.problem);
+    group.prompt = session.policy.prompt(group.problem, session.config.task.max_prompt_tokens);
+    for (int sample = 0; sample < order.samples; ++sample) {
+      group.completions.push_back(completion_of(session, group.problem, sample, session.config.bench.new_tokens));
+    }
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+}  // namespace
+
+int bench_verify(const RunConfig& config, comm::Communicator& world) {
+  const auto session = roles::open_session(config, plan_of(world.size()), world);
+  roles::WorkOrder order;
+  order.samples = config.bench.group;
+  for (std::int64_t i = 0; i < config.bench.prompts; ++i) {
+    order.items.push_back({i, i % session->task->size(order.split)});
+  }
+  const auto groups = own_groups(*session, order);
+  std::unique_ptr<roles::VerifierRole> verifier;
+  if (session->role().verifier) verifier = std::make_unique<roles::VerifierRole>(*session);
+
+  world.barrier();
+  const Stopwatch clock;
+  for (const auto& group : groups) roles::send_group(world, 0, roles::kGenerated, group);
+  roles::StepReport report;
+  double graded = 0, tokens = 0, failures = 0, programs = 0;
+  if (verifier) {
+    verifier->verify_evaluation(order, report);
+    for (std::size_t i = 0; i < order.items.size(); ++i) {
+      const Group group = roles::receive_group(world, roles::kVerified);
+      for (const auto& verdict : group.verdicts) {
+        graded += verdict.outcome == Outcome::graded ? 1 : 0;
+        failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
+        programs += static_cast<double>(verdict.programs.size());
+      }
+      for (const auto& completion : group.completions) tokens += static_cast<double>(completion.tokens.size());
+    }
+  }
+  world.barrier();
+  const double seconds = clock.seconds();
+  if (!session->is_root()) return kExitDone;
+  const double completions = static_cast<double>(order.items.size()) * order.samples;
+  // Programs run side by side; everything else is graded by one thread.
+  const int workers = config.verify.workers > 0 ? config.verify.workers : available_cores();
+  const int cores = session->grammar.programs ? workers : 1;
+  const nlohmann::ordered_json line = {
+      {"bench", "verify"},
+      {"task", config.task.name},
+      {"rollout_ranks", session->plan.rollout_ranks.size()},
+      {"problems", order.items.size()},
+      {"group", order.samples},
+      {"completions", completions},
+      {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
+      {"graded", graded},
+      {"programs", programs},
+      {"infrastructure_failures", failures},
+      {"seconds", seconds},
+      {"verify_s", report.verify_s},
+      {"programs_per_s", std::round(programs / seconds)},
+      {"completions_per_s", std::round(completions / seconds)},
+      {"cores", cores},
+      {"programs_per_s_per_core", std::round(programs / report.verify_s / cores)},
+      {"completions_per_s_per_core", std::round(completions / report.verify_s / cores)},
+      {"peak_rss_bytes", peak_rss_bytes()}};
+  fmt::print("{}\n", line.dump());
+  return kExitDone;
+}
+
+}  // namespace setrl::commands
