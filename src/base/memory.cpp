@@ -8,7 +8,8 @@ namespace setrl {
 
 void keep_freed_memory() {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  // Never trims by itself: the activations of a step would be mapped and cleared again in each micro-batch.
+  mallopt(M_TRIM_THRESHOLD, -1);
   mallopt(M_TOP_PAD, 64 << 20);
 }
 

@@ -78,6 +78,11 @@ std::int64_t peak_rss_bytes() {
   return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
 }
 
+std::int64_t private_bytes() {
+  const std::string text = field_of("/proc/self/status", "RssAnon");
+  return text.empty() ? 0 : std::stoll(text) * 1024;
+}
+
 std::int64_t available_memory_bytes() {
   const std::string text = field_of("/proc/meminfo", "MemAvailable");
   return text.empty() ? 0 : std::stoll(text) * 1024;

@@ -14,6 +14,7 @@ bool cpu_has_avx512();                  // F, BW, DQ and VL
 int available_cores();                  // cores this process may run on (affinity mask)
 std::vector<int> core_numbers();        // which they are, ascending
 int local_rank();                       // place among the ranks that the launcher started on this host; 0 without one
+std::int64_t private_bytes();           // resident memory that is no file's (RssAnon)
 std::int64_t peak_rss_bytes();          // high-water mark of resident memory
 std::int64_t available_memory_bytes();  // MemAvailable
 std::string host_name();

@@ -14,7 +14,8 @@ namespace setrl::comm {
 class Backoff {
  public:
   // idle: waiting for a partner that may be busy for minutes. busy: data is moving, which it does only while polled.
-  enum class Pace { idle, busy };
+  // background: the same beside a thread that computes: short sleeps, never a spin that takes the core from it.
+  enum class Pace { idle, busy, background };
 
   explicit Backoff(Pace pace) : pace_(pace) {}
 
@@ -23,8 +24,8 @@ class Backoff {
       ++polls_;
       return;
     }
-    const bool busy = pace_ == Pace::busy;
-    if (!asleep_ && clock_.seconds() < (busy ? kBusySeconds : kYieldSeconds)) {
+    const bool busy = pace_ != Pace::idle;
+    if (!asleep_ && pace_ != Pace::background && clock_.seconds() < (busy ? kBusySeconds : kYieldSeconds)) {
       sched_yield();
       return;
     }

@@ -24,6 +24,15 @@ struct Envelope {
 
 constexpr int kAnySource = -1;
 
+// A collective that goes on while its caller computes. Every buffer given to it stays untouched until wait() returns.
+// The destructor waits too (without throwing), so that the buffers may go once the request is gone.
+class Request {
+ public:
+  virtual ~Request() = default;
+  // Returns when the collective is done; throws what it failed with. A second call returns at once.
+  virtual void wait() = 0;
+};
+
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -46,6 +55,18 @@ class Communicator {
 
   // `in` holds size() * count_per_rank floats; `out` gets this rank's part of the sum. Fixed order of summation.
   virtual void reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) = 0;
+
+  // The same two in the background: they make progress by themselves. Requests of one communicator are served one after
+  // another, so all ranks start them in the same order; other verbs may be called meanwhile. Where the back end has no
+  // background (one rank) the work is done before they return.
+  virtual std::unique_ptr<Request> start_all_gather(const void* in, std::size_t bytes_per_rank, void* out);
+  virtual std::unique_ptr<Request> start_reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank);
+
+  // Bytes of payload that this rank has handed to other ranks since the start, of all verbs and requests that are done.
+  // A collective counts as if every byte went straight to whoever needs it: (size - 1) * bytes_per_rank for an
+  // all_gather, the same for a reduce_scatter_sum, both together for an all_reduce, and (size - 1) * bytes for the root
+  // of a broadcast.
+  virtual std::uint64_t bytes_sent() const { return 0; }
 
   // Buffered: returns without waiting for the receiver. A rank may send to itself. Tags are 0 or more; messages of one
   // source and tag arrive in the order of sending.

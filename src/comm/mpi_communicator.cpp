@@ -64,6 +64,7 @@ MpiCommunicator::MpiCommunicator(std::shared_ptr<Session> session, OwnedComm com
 }
 
 MpiCommunicator::~MpiCommunicator() {
+  background_.reset();
   // MPI gives the number of a freed communicator to the next one, which then takes messages that nobody received on the
   // old one for its own. A program makes a handful of communicators: MPI_Finalize frees them.
   comm_.release();
@@ -92,6 +93,30 @@ void MpiCommunicator::begin(const char* verb) {
   SETRL_CHECK(broken_.empty(), "{} of '{}' after a collective that never ended: {}", verb, name_, broken_);
   verb_ = verb;
   ++number_;
+}
+
+MpiCommunicator& MpiCommunicator::in_background() {
+  if (!requests_) {
+    requests_ = split(0, name_ + " in the background");
+    background_ = std::make_unique<Background>();
+    static_cast<MpiCommunicator&>(*requests_).pace_ = Backoff::Pace::background;
+  }
+  return static_cast<MpiCommunicator&>(*requests_);
+}
+
+std::unique_ptr<Request> MpiCommunicator::start_all_gather(const void* in, std::size_t bytes_per_rank, void* out) {
+  MpiCommunicator& other = in_background();
+  return background_->start([&other, in, bytes_per_rank, out] { other.all_gather(in, bytes_per_rank, out); });
+}
+
+std::unique_ptr<Request> MpiCommunicator::start_reduce_scatter_sum(const float* in, float* out,
+                                                                   std::size_t count_per_rank) {
+  MpiCommunicator& other = in_background();
+  return background_->start([&other, in, out, count_per_rank] { other.reduce_scatter_sum(in, out, count_per_rank); });
+}
+
+std::uint64_t MpiCommunicator::bytes_sent() const {
+  return sent_ + (requests_ ? requests_->bytes_sent() : 0);
 }
 
 template <typename Start>
@@ -129,6 +154,7 @@ void MpiCommunicator::barrier() {
 
 void MpiCommunicator::broadcast(void* data, std::size_t bytes, int root) {
   begin("broadcast");
+  if (rank_ == root) count_sent(bytes, size_ - 1);
   auto exchange = std::make_shared<Exchange>();
   if (small(bytes)) {
     exchange->out.resize(bytes);
@@ -142,7 +168,7 @@ void MpiCommunicator::broadcast(void* data, std::size_t bytes, int root) {
   arrive();
   const std::size_t piece = session_->limits.piece_bytes;
   for (std::size_t at = 0; at < bytes; at += piece) {
-    run("MPI_Ibcast", Backoff::Pace::busy, exchange, [&](MPI_Request* request) {
+    run("MPI_Ibcast", pace_, exchange, [&](MPI_Request* request) {
       return MPI_Ibcast(static_cast<std::uint8_t*>(data) + at, static_cast<int>(std::min(piece, bytes - at)), MPI_BYTE,
                         root, comm_.get(), request);
     });
@@ -163,6 +189,7 @@ void MpiCommunicator::gather_small(const void* in, std::size_t bytes_per_rank,
 
 void MpiCommunicator::all_gather(const void* in, std::size_t bytes_per_rank, void* out) {
   begin("all_gather");
+  count_sent(bytes_per_rank, size_ - 1);
   const auto ranks = static_cast<std::size_t>(size_);
   auto exchange = std::make_shared<Exchange>();
   if (small(bytes_per_rank * ranks)) {
@@ -178,7 +205,7 @@ void MpiCommunicator::all_gather(const void* in, std::size_t bytes_per_rank, voi
   for (std::size_t at = 0; at < bytes_per_rank; at += piece) {
     const std::size_t width = std::min(piece, bytes_per_rank - at);
     const OwnedType row = strided_piece(width, bytes_per_rank);
-    run("MPI_Iallgather", Backoff::Pace::busy, exchange, [&](MPI_Request* request) {
+    run("MPI_Iallgather", pace_, exchange, [&](MPI_Request* request) {
       return MPI_Iallgather(in_place ? MPI_IN_PLACE : mine + at, static_cast<int>(width), MPI_BYTE, rows + at, 1,
                             row.get(), comm_.get(), request);
     });
@@ -196,6 +223,8 @@ void MpiCommunicator::all_reduce(double* data, std::size_t count, Reduction redu
 template <typename T>
 void MpiCommunicator::reduce_everywhere(T* data, std::size_t count, Reduction reduction, MPI_Datatype type) {
   begin("all_reduce");
+  // Everyone's segments to this rank, and its folded segment to everyone: the same volume both times.
+  count_sent(2 * count * sizeof(T) / static_cast<std::size_t>(size_), size_ - 1);
   const auto ranks = static_cast<std::size_t>(size_);
   if (small(count * sizeof(T) * ranks)) {
     auto exchange = std::make_shared<Exchange>();
@@ -227,19 +256,20 @@ void MpiCommunicator::reduce_segments(T* data, std::size_t count, Reduction redu
 
   auto exchange = std::make_shared<Exchange>();
   exchange->out.resize(ranks * static_cast<std::size_t>(mine) * sizeof(T));
-  run("MPI_Ialltoallv", Backoff::Pace::busy, exchange, [&](MPI_Request* request) {
+  run("MPI_Ialltoallv", pace_, exchange, [&](MPI_Request* request) {
     return MPI_Ialltoallv(data, counts.data(), places.data(), type, exchange->out.data(), my_counts.data(),
                           my_places.data(), type, comm_.get(), request);
   });
   fold_in_rank_order(data + places[static_cast<std::size_t>(rank_)], exchange->out.data(), ranks,
                      static_cast<std::size_t>(mine), reduction);
-  run("MPI_Iallgatherv", Backoff::Pace::busy, exchange, [&](MPI_Request* request) {
+  run("MPI_Iallgatherv", pace_, exchange, [&](MPI_Request* request) {
     return MPI_Iallgatherv(MPI_IN_PLACE, 0, type, data, counts.data(), places.data(), type, comm_.get(), request);
   });
 }
 
 void MpiCommunicator::reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) {
   begin("reduce_scatter_sum");
+  count_sent(count_per_rank * sizeof(float), size_ - 1);
   const auto ranks = static_cast<std::size_t>(size_);
   auto exchange = std::make_shared<Exchange>();
   if (small(count_per_rank * sizeof(float) * ranks)) {
@@ -259,7 +289,7 @@ void MpiCommunicator::reduce_scatter_sum(const float* in, float* out, std::size_
     const std::size_t width = std::min(piece, count_per_rank - at);
     const OwnedType row = strided_piece(width * sizeof(float), count_per_rank * sizeof(float));
     exchange->out.resize(ranks * width * sizeof(float));
-    run("MPI_Ialltoall", Backoff::Pace::busy, exchange, [&](MPI_Request* request) {
+    run("MPI_Ialltoall", pace_, exchange, [&](MPI_Request* request) {
       return MPI_Ialltoall(in + at, 1, row.get(), exchange->out.data(), static_cast<int>(width * sizeof(float)),
                            MPI_BYTE, comm_.get(), request);
     });
@@ -275,6 +305,7 @@ void MpiCommunicator::send(int destination, int tag, std::vector<std::uint8_t> b
   }
   const std::lock_guard lock(session_->mutex);
   SETRL_CHECK(session_->alive, "send to rank {} of '{}' after MPI was finalised", destination, name_);
+  count_sent(bytes.size(), 1);
   // MPI itself checks destination and tag; its error comes back as BugError.
   session_->post(std::move(bytes), destination, tag, comm_.get());
 }

@@ -2,11 +2,15 @@
 // else's, not even that of a communicator made after this one is gone. Collectives are
 // non-blocking ones that are polled with back-off; reductions are an exchange of segments, a sum in rank order here and
 // a gather, so that a result depends on the values and the number of ranks only. After a collective missed its deadline
-// the communicator refuses further collectives: its ranks no longer agree on where they are. Internal to comm.
+// the communicator refuses further collectives: its ranks no longer agree on where they are. Requests run on a second
+// communicator of the same ranks, which a thread of its own calls in the order they were started. Internal to comm.
 #pragma once
 
+#include <atomic>
 #include <deque>
+#include <memory>
 
+#include "comm/background.h"
 #include "comm/communicator.h"
 #include "comm/mpi_session.h"
 
@@ -28,6 +32,9 @@ class MpiCommunicator : public Communicator {
   void all_reduce(double* data, std::size_t count, Reduction reduction) override;
   void all_gather(const void* in, std::size_t bytes_per_rank, void* out) override;
   void reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) override;
+  std::unique_ptr<Request> start_all_gather(const void* in, std::size_t bytes_per_rank, void* out) override;
+  std::unique_ptr<Request> start_reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) override;
+  std::uint64_t bytes_sent() const override;
   void send(int destination, int tag, std::vector<std::uint8_t> bytes) override;
   Envelope receive(int source, int tag) override;
   std::optional<Envelope> try_receive(int source, int tag) override;
@@ -49,6 +56,9 @@ class MpiCommunicator : public Communicator {
   void reduce_segments(T* data, std::size_t count, Reduction reduction, MPI_Datatype type);
   void gather_small(const void* in, std::size_t bytes_per_rank, const std::shared_ptr<Exchange>& exchange);
   void begin(const char* verb);
+  // The communicator and thread of the requests; made, collectively, at the first.
+  MpiCommunicator& in_background();
+  void count_sent(std::size_t bytes, int receivers) { sent_ += bytes * static_cast<std::size_t>(receivers); }
   // Waits, idle, until every rank is in this collective.
   void arrive();
   Operation describe_collective() const;
@@ -65,7 +75,11 @@ class MpiCommunicator : public Communicator {
   const char* verb_ = "";     // the collective in progress ...
   std::uint64_t number_ = 0;  // ... and how many there were
   int splits_ = 0;
-  std::string broken_;  // why collectives are refused
+  std::string broken_;                        // why collectives are refused
+  Backoff::Pace pace_ = Backoff::Pace::busy;  // while data moves
+  std::atomic<std::uint64_t> sent_{0};        // bytes; read from the caller's thread while the background counts
+  std::unique_ptr<Communicator> requests_;
+  std::unique_ptr<Background> background_;  // after requests_: its thread ends first
 };
 
 }  // namespace setrl::comm

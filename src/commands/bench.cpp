@@ -82,7 +82,11 @@ int bench_learn(const RunConfig& config, comm::Communicator& world) {
                                        {"tokens_per_s", rounded(result.tokens_per_s, 10)},
                                        {"gemm_gflops", rounded(result.gemm_flops / 1e9, 1)},
                                        {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
-                                       {"peak_rss_bytes", result.peak_rss_bytes}};
+                                       {"peak_rss_bytes", result.peak_rss_bytes},
+                                       {"state_bytes", result.state_bytes},
+                                       {"measured_state_bytes", result.measured_state_bytes},
+                                       {"sent_bytes", result.sent_bytes},
+                                       {"planned_sent_bytes", result.planned_sent_bytes}};
   if (world.rank() == 0) fmt::print("{}\n", line.dump());
   return kExitDone;
 }

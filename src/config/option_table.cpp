@@ -300,8 +300,12 @@ void learn_options(Table& t) {
   t.number("learn.epsilon", at, &S::epsilon, 1e-20, 1, "", "AdamW's epsilon.");
   t.number("learn.weight_decay", at, &S::weight_decay, 0, 10, "", "Decoupled weight decay.");
   t.number("learn.grad_clip", at, &S::grad_clip, 0, kAnyHigh, "", "Largest global gradient norm; 0: no clipping.");
-  t.choice("learn.advantage", at, &S::advantage, {"mean", "mean_std", "maxrl"},
-           "r - m; (r - m)/(s + eps); (r - m)/(m + eps).");
+  t.choice("learn.advantage", at, &S::advantage, {"mean", "mean_std", "maxrl", "pass_at_k", "pkpo"},
+           "r - m; (r - m)/(s + eps); (r - m)/(m + eps). For groups of single answers, the gradient of the best of "
+           "learn.advantage_k completions, averaged over subsets: pass_at_k against the subsets without the "
+           "completion, pkpo against the same subset without it.");
+  t.integer("learn.advantage_k", at, &S::advantage_k, 2, 4095, "completions",
+            "k of pass_at_k and pkpo, below rollout.group_size.");
   t.choice("learn.loss", at, &S::loss, {"token_mean", "sequence_mean", "fixed_length"},
            "Over all tokens (DAPO); mean of sequence means (GRPO); sum / (sequences x max_new_tokens) (Dr. GRPO).");
   t.choice("learn.ratio", at, &S::ratio, {"token", "sequence", "cispo"},
@@ -320,8 +324,21 @@ void learn_options(Table& t) {
          "Leave groups whose rewards are all equal out of the update.");
   t.integer<S, std::int64_t>("learn.micro_batch_tokens", at, &S::micro_batch_tokens, 16, 1LL << 40, "tokens",
                              "Tokens computed together; bounds the memory of activations.");
-  t.choice("learn.activation_checkpointing", at, &S::activation_checkpointing, {"none", "block"},
-           "block: keep only the inputs of blocks and compute each again in the backward pass.", Effect::machine);
+  t.choice("learn.activation_checkpointing", at, &S::activation_checkpointing, {"none", "block", "selective"},
+           "block: keep only the inputs of blocks and compute each again in the backward pass; selective: keep all but "
+           "the widest activations, which are one product away. Changes no result.",
+           Effect::machine);
+  t.flag("learn.reshard_after_forward", at, &S::reshard_after_forward,
+         "yes: let a block's gathered weights go after the forward pass and gather them again for the backward; no: "
+         "keep them until the update, which saves traffic and costs the whole model in the compute dtype on each rank.",
+         Effect::machine);
+  t.integer("learn.lora_rank", at, &S::lora_rank, 0, 1 << 16, "",
+            "Train low-rank adapters (LoRA) of this rank and keep the weights as they are; 0: train all weights.");
+  t.number("learn.lora_alpha", at, &S::lora_alpha, 0, 1e6, "", "Adapters count alpha / rank.");
+  t.text(
+      "learn.lora_targets", at, &S::lora_targets,
+      "Modules with adapters, separated by commas: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; or "
+      "'all'.");
   t.integer("learn.max_skipped_steps", at, &S::max_skipped_steps, 0, 1000000, "steps",
             "Consecutive steps with a non-finite loss or gradient before the run stops.");
   t.text("learn.replay", at, &S::replay,
@@ -418,6 +435,9 @@ void other_options(Table& t) {
          "Folder to write; it must not exist, or be empty.", Effect::request);
   t.choice("export.dtype", &RunConfig::export_, &ExportSection::dtype, {"float32", "bfloat16", "float16"},
            "Dtype of the written weights.", Effect::request);
+  t.choice("export.format", &RunConfig::export_, &ExportSection::format, {"merged", "peft"},
+           "merged: a whole model; peft: only the adapters of a run with learn.lora_rank, as PEFT reads them.",
+           Effect::request);
   t.integer<ExportSection, std::int64_t>(
       "export.shard_bytes", &RunConfig::export_, &ExportSection::shard_bytes, 1, kMax<std::int64_t>, "bytes",
       "Largest weight file; more weights are split over several, with an index.", Effect::request);

@@ -36,9 +36,7 @@ void apply(RunConfig& config, const std::vector<Assignment>& assignments, const 
   }
 }
 
-std::vector<Assignment> read_file(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw_user_error("cannot read the configuration file '{}'", path);
+std::vector<Assignment> read_stream(std::istream& file, const std::string& path) {
   std::vector<Assignment> assignments;
   try {
     const po::options_description nothing;
@@ -50,6 +48,12 @@ std::vector<Assignment> read_file(const std::string& path) {
     throw_user_error("{}: {}", path, failure.what());
   }
   return assignments;
+}
+
+std::vector<Assignment> read_file(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw_user_error("cannot read the configuration file '{}'", path);
+  return read_stream(file, path);
 }
 
 struct CommandLine {
@@ -226,6 +230,13 @@ std::string dump(const RunConfig& config) {
 RunConfig load_file(const std::string& path) {
   RunConfig config;
   apply(config, read_file(path), path);
+  return config;
+}
+
+RunConfig load_text(const std::string& text, const std::string& name) {
+  RunConfig config;
+  std::istringstream stream(text);
+  apply(config, read_stream(stream, name), name);
   return config;
 }
 

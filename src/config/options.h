@@ -27,8 +27,9 @@ std::string help_text(const std::string& command);
 // The resolved configuration as a commented .cfg file that parse_command_line reads back to an equal RunConfig.
 std::string dump(const RunConfig& config);
 
-// Reads such a file (a run directory's config.cfg).
+// Reads such a file (a run directory's config.cfg), or its text (`name` is for errors).
 RunConfig load_file(const std::string& path);
+RunConfig load_text(const std::string& text, const std::string& name);
 
 // 64-bit hash over the options that decide results (not run.dir, run.resume, run.threads, log level, deadlines,
 // topology).

@@ -69,8 +69,8 @@ struct VerifySection {
   std::string command;            // of sandbox = command: what goes before "python3 ...", such as an Apptainer call
   std::string python = "auto";    // interpreter inside the sandbox; auto: /usr/bin/python3, else python3 on PATH
   int workers = 0;                // programs run at a time, 0 = cores of this process
-  int cpu_s = 3;                  // CPU time of one program with its tests
-  double wall_s = 10;             // and its time on the clock, waiting for a core left out
+  int cpu_s = 5;                  // CPU time of one program with its tests
+  double wall_s = 15;             // and its time on the clock, waiting for a core left out
   std::int64_t memory_mb = 512;   // address space of one program
   std::int64_t output_kb = 1024;  // results of one program
 
@@ -100,7 +100,8 @@ struct LearnSection {
   double warmup_fraction = 0.05;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
   double grad_clip = 1.0;
-  std::string advantage = "mean";   // mean | mean_std | maxrl
+  std::string advantage = "mean";   // mean | mean_std | maxrl | pass_at_k | pkpo
+  int advantage_k = 4;              // k of pass_at_k and pkpo
   std::string loss = "token_mean";  // token_mean | sequence_mean | fixed_length
   std::string ratio = "token";      // token | sequence | cispo
   double clip_low = 0.2, clip_high = 0.2;
@@ -111,9 +112,13 @@ struct LearnSection {
   bool mask_truncated = false;
   bool drop_zero_variance = true;  // groups without signal take no part in the update
   std::int64_t micro_batch_tokens = 4096;
-  std::string activation_checkpointing = "none";  // none | block
-  int max_skipped_steps = 5;                      // consecutive non-finite steps before the run stops
-  std::string replay;                             // run directory whose trajectories are trained on
+  std::string activation_checkpointing = "none";  // none | block | selective
+  bool reshard_after_forward = true;              // gather a unit again for the backward pass
+  int lora_rank = 0;                              // 0 = all weights are trained
+  double lora_alpha = 16;
+  std::string lora_targets = "all";  // modules, separated by commas
+  int max_skipped_steps = 5;         // consecutive non-finite steps before the run stops
+  std::string replay;                // run directory whose trajectories are trained on
 };
 
 struct SftSection {
@@ -188,6 +193,7 @@ struct AskSection {
 struct ExportSection {
   std::string output;                     // folder to write
   std::string dtype = "float32";          // float32 | bfloat16 | float16
+  std::string format = "merged";          // merged | peft
   std::int64_t shard_bytes = 5000000000;  // largest safetensors file
 };
 

@@ -5,12 +5,19 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "learn/subset_advantage.h"
 
 namespace setrl::learn {
 
-std::vector<double> advantages(const std::string& kind, const std::vector<double>& rewards) {
+std::vector<double> advantages(const std::string& kind, const std::vector<double>& rewards, int k) {
   constexpr double kEpsilon = 1e-6;
-  if (rewards.empty()) return {};
+  std::vector<double> result(rewards.size(), 0.0);
+  if (rewards.empty()) return result;
+  // Equal rewards carry no signal; without this the mean's rounding would give them one.
+  const auto [least, most] = std::minmax_element(rewards.begin(), rewards.end());
+  const bool equal = *least == *most;
+  if (kind == "pass_at_k") return equal ? result : best_of_k_left_out(rewards, k);
+  if (kind == "pkpo") return equal ? result : best_of_k_minus_one(rewards, k);
   const auto count = static_cast<double>(rewards.size());
   const double mean = std::accumulate(rewards.begin(), rewards.end(), 0.0) / count;
   double scale = 1;
@@ -21,12 +28,9 @@ std::vector<double> advantages(const std::string& kind, const std::vector<double
   } else if (kind == "maxrl") {
     scale = 1 / (mean + kEpsilon);
   } else if (kind != "mean") {
-    throw_user_error("learn.advantage: '{}' is not one of mean, mean_std, maxrl", kind);
+    throw_user_error("learn.advantage: '{}' is not one of mean, mean_std, maxrl, pass_at_k, pkpo", kind);
   }
-  // Equal rewards carry no signal; without this the mean's rounding would give them one.
-  const auto [least, most] = std::minmax_element(rewards.begin(), rewards.end());
-  std::vector<double> result(rewards.size(), 0.0);
-  if (*least == *most) return result;
+  if (equal) return result;
   for (std::size_t i = 0; i < rewards.size(); ++i) result[i] = (rewards[i] - mean) * scale;
   return result;
 }
@@ -39,7 +43,7 @@ Prepared prepare(const LearnSection& config, const Group& group) {
   for (std::size_t i = 0; i < group.verdicts.size(); ++i) {
     if (!failed(i)) rewards.push_back(group.verdicts[i].total);
   }
-  const auto values = advantages(config.advantage, rewards);
+  const auto values = advantages(config.advantage, rewards, config.advantage_k);
 
   Prepared result;
   result.group.index = group.index;

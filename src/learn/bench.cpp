@@ -1,5 +1,7 @@
 #include "learn/bench.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "base/clock.h"
@@ -8,6 +10,7 @@
 #include "base/system.h"
 #include "learn/advantage.h"
 #include "learn/learner.h"
+#include "learn/memory.h"
 #include "model/decoder.h"
 
 namespace setrl::learn {
@@ -48,6 +51,12 @@ double measure_gemm(at::ScalarType dtype) {
   return 2 * n * n * n / best;
 }
 
+// Memory of this process without what the allocator keeps for later.
+std::int64_t settled_bytes() {
+  malloc_trim(0);
+  return private_bytes();
+}
+
 }  // namespace
 
 LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weights, comm::Communicator& communicator) {
@@ -68,22 +77,33 @@ LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weigh
   LearnBench result;
   const at::ScalarType dtype = model::choose_dtype(config.model.dtype);
   result.bfloat16 = dtype == at::kBFloat16;
+  // Before the learner: the library's own memory for products is not counted with the state then.
+  communicator.barrier();
+  result.gemm_flops = measure_gemm(dtype);  // all ranks at once, as in training
+  communicator.all_reduce(&result.gemm_flops, 1, comm::Reduction::sum);
+  const std::int64_t before = settled_bytes();
+
   Learner learner(config, weights, communicator);
   StepStats stats;
+  std::uint64_t sent = 0;
   for (std::int64_t step = 1; step <= 2; ++step) {
     communicator.barrier();
+    sent = communicator.bytes_sent();
     const Stopwatch clock;
     stats = learner.reinforce(batch, step, 1000);
     result.learn_s = clock.seconds();
+    sent = communicator.bytes_sent() - sent;
   }
   communicator.all_reduce(&result.learn_s, 1, comm::Reduction::max);
-  auto peak = static_cast<double>(peak_rss_bytes());
-  communicator.all_reduce(&peak, 1, comm::Reduction::max);
-  result.peak_rss_bytes = static_cast<std::int64_t>(peak);
-  // All ranks at once, as in training.
-  communicator.barrier();
-  result.gemm_flops = measure_gemm(dtype);
-  communicator.all_reduce(&result.gemm_flops, 1, comm::Reduction::sum);
+  double largest[3] = {static_cast<double>(peak_rss_bytes()), static_cast<double>(settled_bytes() - before),
+                       static_cast<double>(sent)};
+  communicator.all_reduce(largest, 3, comm::Reduction::max);
+  result.peak_rss_bytes = static_cast<std::int64_t>(largest[0]);
+  result.measured_state_bytes = static_cast<std::int64_t>(largest[1]);
+  result.sent_bytes = static_cast<std::int64_t>(largest[2]);
+  const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
+  result.state_bytes = state_bytes(spec, config.learn, element, communicator.size()).sum();
+  result.planned_sent_bytes = update_bytes_sent(spec, config.learn, element, communicator.size(), stats.micro_batches);
 
   const auto tokens = static_cast<double>(stats.total_tokens);
   result.tokens_per_s = tokens / result.learn_s;

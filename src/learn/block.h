@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "learn/attention.h"
+#include "learn/low_rank.h"
 #include "learn/packing.h"
 #include "learn/unit_layout.h"
 #include "model/decoder.h"
@@ -21,10 +22,20 @@ struct BlockTensors {
   at::Tensor q_norm, k_norm;         // [D]
   at::Tensor o;                      // [E, H D]
   at::Tensor gate_up, down;          // [2 I, E], [E, I]
+  // Low-rank additions; undefined where a module has none.
+  struct Adapters {
+    Adapter q, k, v, o, gate, up, down;
+  } adapters;
 };
+// All undefined where `flat` is (gradients of frozen weights).
 BlockTensors block_tensors(const UnitLayout& layout, const at::Tensor& flat);
+// Of a unit of the adapters' own layout.
+BlockTensors::Adapters block_adapters(const UnitLayout& layout, const at::Tensor& flat);
 
-// What the backward needs. Everything but the input is dropped under activation checkpointing.
+// What a block's forward leaves for its backward (activation checkpointing): everything; all but the widest and
+// cheapest, gate_up, which is one product; or the input alone. What is missing is computed again, bit by bit the same.
+enum class Keep { everything, selective, input };
+
 struct BlockActivations {
   at::Tensor input;                    // [T, E]
   at::Tensor input_rstd, post_rstd;    // [T]
@@ -39,13 +50,15 @@ struct BlockContext {
   const model::ModelSpec& spec;
   const std::vector<PackedGroup>& groups;
   const model::Rope& rope;
+  double adapter_scale = 0;
 };
 
 // x [T, E] -> [T, E]; fills `saved` where given.
-at::Tensor block_forward(const BlockContext& context, const BlockTensors& weights, const at::Tensor& x,
+at::Tensor block_forward(const BlockContext& context, const BlockTensors& weights, const at::Tensor& x, Keep keep,
                          BlockActivations* saved);
 
-// d(loss)/d(output) -> d(loss)/d(input); adds the weights' gradients. Consumes `saved`.
+// d(loss)/d(output) -> d(loss)/d(input); adds the gradients of those weights that have a place in `gradients`. Consumes
+// `saved`.
 at::Tensor block_backward(const BlockContext& context, const BlockTensors& weights, BlockActivations saved,
                           const at::Tensor& d_out, const BlockTensors& gradients);
 

@@ -21,11 +21,14 @@ template <typename Body>
 void for_each_chunk(const HeadInput& input, const Body& body) {
   const auto count = static_cast<std::int64_t>(input.batch.targets.size());
   const std::int64_t size = std::clamp<std::int64_t>(kLogits / input.weight.size(0), 64, 4096);
+  // One buffer for all chunks: it is too large for the allocator to hand out again without clearing it.
+  const at::Tensor logits = at::empty({std::min(count, size), input.weight.size(0)}, input.weight.options());
   for (std::int64_t begin = 0; begin < count; begin += size) {
     Chunk chunk{begin, std::min(count, begin + size), {}, {}, {}};
     chunk.rows = input.batch.loss_rows.narrow(0, begin, chunk.end - begin);
     chunk.hidden = input.hidden.index_select(0, chunk.rows);
-    chunk.logits = at::mm(chunk.hidden, input.weight.t());
+    chunk.logits = logits.narrow(0, 0, chunk.end - begin);
+    at::mm_out(chunk.logits, chunk.hidden, input.weight.t());
     body(chunk);
   }
 }

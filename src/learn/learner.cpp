@@ -2,15 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "learn/memory.h"
 #include "learn/network.h"
 #include "learn/normalisation.h"
 #include "learn/objective.h"
 #include "learn/schedule.h"
 #include "learn/sharded_parameters.h"
 #include "model/decoder.h"
+#include "model/low_rank.h"
 
 namespace setrl::learn {
 
@@ -24,12 +27,22 @@ at::ScalarType compute_dtype(const RunConfig& config) {
   return dtype;
 }
 
-bool block_checkpointing(const LearnSection& config) {
+Keep kept_activations(const LearnSection& config) {
   const std::string& kind = config.activation_checkpointing;
-  if (kind != "none" && kind != "block") {
-    throw_user_error("learn.activation_checkpointing: '{}' is not one of none, block", kind);
+  if (kind == "none") return Keep::everything;
+  if (kind == "selective") return Keep::selective;
+  if (kind == "block") return Keep::input;
+  throw_user_error("learn.activation_checkpointing: '{}' is not one of none, block, selective", kind);
+}
+
+// Checks what only the whole configuration shows.
+const RunConfig& checked(const RunConfig& config) {
+  const LearnSection& learn = config.learn;
+  if ((learn.advantage == "pass_at_k" || learn.advantage == "pkpo") && learn.advantage_k >= config.rollout.group_size) {
+    throw_user_error("learn.advantage_k: {} is not below rollout.group_size, which is {}", learn.advantage_k,
+                     config.rollout.group_size);
   }
-  return kind == "block";
+  return config;
 }
 
 // What one pass over the batch adds up, first on this rank, then over all.
@@ -47,13 +60,30 @@ struct Companions {
 
 struct Learner::State {
   State(const RunConfig& run_config, const model::WeightSource& source, comm::Communicator& learners)
-      : config(run_config),
+      : config(checked(run_config)),
         spec(source.spec()),
+        low_rank(model::low_rank_spec(run_config.learn)),
         communicator(learners),
-        parameters(source, learners, compute_dtype(run_config), run_config.learn.kl_coefficient > 0),
-        network(spec, parameters, block_checkpointing(run_config.learn)),
+        parameters(
+            unit_layouts(spec, learners.size()),
+            [&](const std::string& name, std::int64_t begin, std::int64_t end, float* out) {
+              source.read(name, begin, end, out);
+            },
+            learners, sharding(low_rank.rank == 0)),
+        adapters(make_adapters()),
+        network(spec, parameters, kept_activations(run_config.learn),
+                {adapters.get(), low_rank.rank > 0 ? low_rank.scale() : 0}),
         policy_objective(make_policy_objective(run_config.learn)),
         imitation_objective(make_imitation_objective()) {}
+
+  Sharding sharding(bool trainable) const {
+    return {compute_dtype(config), trainable, config.learn.kl_coefficient > 0 && trainable,
+            config.learn.reshard_after_forward};
+  }
+  // Null where all weights are trained. The policy without adapters is the reference.
+  std::unique_ptr<ShardedParameters> make_adapters() const;
+  ShardedParameters& trained() { return adapters ? *adapters : parameters; }
+  void drop_copies();
 
   // This rank's micro-batches, filled up with empty ones to the largest count of any rank: their work is collective.
   std::vector<MicroBatch> micro_batches(const TrainingBatch& batch, bool masked_too);
@@ -71,13 +101,35 @@ struct Learner::State {
 
   RunConfig config;
   model::ModelSpec spec;
+  model::LowRankSpec low_rank;
   comm::Communicator& communicator;
-  ShardedParameters parameters;
+  ShardedParameters parameters;                 // frozen where there are adapters
+  std::unique_ptr<ShardedParameters> adapters;  // or null
   Network network;
   std::unique_ptr<Objective> policy_objective, imitation_objective;
   std::int64_t optimizer_steps = 0;
   int skipped_in_a_row = 0;
 };
+
+std::unique_ptr<ShardedParameters> Learner::State::make_adapters() const {
+  if (low_rank.rank == 0) return nullptr;
+  const auto table = model::adapter_table(spec, low_rank);
+  std::map<std::string, const model::ParameterSpec*> by_name;
+  for (const auto& adapter : table) by_name[adapter.name] = &adapter;
+  Sharding how = sharding(true);
+  how.reference = false;
+  return std::make_unique<ShardedParameters>(
+      unit_layouts(table, model::unit_count(spec), communicator.size()),
+      [&](const std::string& name, std::int64_t begin, std::int64_t end, float* out) {
+        model::initial_adapter(*by_name.at(name), config.run.seed, begin, end, out);
+      },
+      communicator, how);
+}
+
+void Learner::State::drop_copies() {
+  parameters.drop_copies();
+  if (adapters) adapters->drop_copies();
+}
 
 std::vector<MicroBatch> Learner::State::micro_batches(const TrainingBatch& batch, bool masked_too) {
   auto result = pack(batch, config.learn.micro_batch_tokens, spec.vocabulary, masked_too);
@@ -158,7 +210,9 @@ void Learner::State::reduce(UpdateSums& sums) {
 
 double Learner::State::optimize(double loss, double learning_rate, bool& skipped) {
   const LearnSection& learn = config.learn;
-  const double norm = std::sqrt(parameters.squared_gradient_norm());
+  double squared = trained().squared_gradient_norm();
+  communicator.all_reduce(&squared, 1, comm::Reduction::sum);
+  const double norm = std::sqrt(squared);
   skipped = !std::isfinite(loss) || !std::isfinite(norm);
   if (skipped) {
     ++skipped_in_a_row;
@@ -186,9 +240,9 @@ double Learner::State::optimize(double loss, double learning_rate, bool& skipped
     // As torch.nn.utils.clip_grad_norm_; 0 switches clipping off.
     step.gradient_scale =
         learn.grad_clip > 0 ? static_cast<float>(std::min(1.0, learn.grad_clip / (norm + 1e-6))) : 1.0f;
-    parameters.update(step);
+    trained().update(step);
   }
-  parameters.zero_gradients();
+  trained().zero_gradients();
   return norm;
 }
 
@@ -199,6 +253,7 @@ StepStats Learner::State::run(const TrainingBatch& batch, const Objective& objec
   const BatchTotals totals = count(batch, stats);
   if (totals.tokens == 0) return stats;
   const auto parts = micro_batches(batch, false);
+  stats.micro_batches = static_cast<std::int64_t>(parts.size());
   std::vector<Companions> companions(parts.size());
   if (reference) {
     for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -238,15 +293,34 @@ StepStats Learner::State::run(const TrainingBatch& batch, const Objective& objec
     stats.entropy += sums.entropy / totals.tokens;
     stats.grad_norm += optimize(sums.objective.loss, learning_rate, stats.skipped);
   }
-  parameters.drop_copies();
+  drop_copies();
   for (double* value : {&stats.loss, &stats.clip_fraction, &stats.kl, &stats.entropy, &stats.grad_norm}) *value /= done;
   return stats;
 }
 
 Learner::Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator)
-    : state_(std::make_unique<State>(config, source, communicator)) {}
+    : state_(make_state(config, source, communicator)) {}
 
 Learner::~Learner() = default;
+
+std::unique_ptr<Learner::State> Learner::make_state(const RunConfig& config, const model::WeightSource& source,
+                                                    comm::Communicator& communicator) {
+  try {
+    return std::make_unique<State>(config, source, communicator);
+  } catch (const c10::Error&) {
+    // The only thing that the library can refuse here is memory.
+    const auto element = static_cast<std::int64_t>(c10::elementSize(compute_dtype(config)));
+    const auto gigabytes = [&](int ranks) {
+      return static_cast<double>(state_bytes(source.spec(), config.learn, element, ranks).sum()) / 1e9;
+    };
+    const int ranks = communicator.size();
+    throw_user_error(
+        "not enough memory for the learner: weights, gradients and optimizer of this model take {:.2f} GB a rank on {} "
+        "learner rank{}; use more (topology.learner; {:.2f} GB on {}), on more hosts, or train adapters "
+        "(learn.lora_rank)",
+        gigabytes(ranks), ranks, ranks == 1 ? "" : "s", gigabytes(4 * ranks), 4 * ranks);
+  }
+}
 
 StepStats Learner::reinforce(const TrainingBatch& batch, std::int64_t step, std::int64_t total_steps) {
   const auto& config = state_->config;
@@ -275,27 +349,37 @@ std::vector<std::vector<std::vector<float>>> Learner::logprobs(const TrainingBat
       }
     }
   }
-  state_->parameters.drop_copies();
+  state_->drop_copies();
   return result;
 }
 
 void Learner::for_each_parameter(const std::function<void(const model::ParameterSpec&, const at::Tensor&)>& visit) {
   int unit = -1;
-  at::Tensor flat;
+  at::Tensor flat, adapters;
   for (const auto& parameter : model::parameter_table(state_->spec)) {
     if (parameter.unit != unit) {
       unit = parameter.unit;
       flat.reset();
-      state_->parameters.drop_copies();
+      adapters.reset();
+      state_->drop_copies();
       flat = state_->parameters.gather(unit);
+      if (state_->adapters) adapters = state_->adapters->gather(unit);
     }
-    visit(parameter, state_->parameters.layout(unit).view(flat, parameter.name));
+    at::Tensor weight = state_->parameters.layout(unit).view(flat, parameter.name);
+    if (state_->adapters && parameter.shape.size() == 2) {
+      const std::string module = parameter.name.substr(0, parameter.name.rfind('.'));
+      const auto& layout = state_->adapters->layout(unit);
+      weight = merged(
+          weight, {layout.view(adapters, module + ".lora_A.weight"), layout.view(adapters, module + ".lora_B.weight")},
+          state_->low_rank.scale());
+    }
+    visit(parameter, weight);
   }
-  state_->parameters.drop_copies();
+  state_->drop_copies();
 }
 
 std::vector<TensorView> Learner::state() {
-  return state_->parameters.state();
+  return state_->trained().state();
 }
 std::int64_t Learner::optimizer_steps() const {
   return state_->optimizer_steps;
@@ -305,7 +389,7 @@ void Learner::set_optimizer_steps(std::int64_t steps) {
 }
 void Learner::reset_optimizer() {
   state_->optimizer_steps = 0;
-  state_->parameters.zero_moments();
+  state_->trained().zero_moments();
 }
 
 }  // namespace setrl::learn

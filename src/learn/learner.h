@@ -24,14 +24,15 @@ struct StepStats {
   double loss = 0, grad_norm = 0, clip_fraction = 0, kl = 0, entropy = 0;
   double logprob_gap_mean = 0, logprob_gap_max = 0;  // |rollout - learner|, natural log
   double learning_rate = 0;
-  std::int64_t tokens = 0;        // completion tokens trained on, all ranks
-  std::int64_t total_tokens = 0;  // with prompts, each prompt once
-  bool skipped = false;           // loss or gradient was not finite
+  std::int64_t tokens = 0;         // completion tokens trained on, all ranks
+  std::int64_t total_tokens = 0;   // with prompts, each prompt once
+  std::int64_t micro_batches = 0;  // of an update: the largest count of any rank
+  bool skipped = false;            // loss or gradient was not finite
 };
 
 class Learner {
  public:
-  // Reads its shards from `source`. Borrows `communicator`.
+  // Reads its shards from `source`. Borrows `communicator`. UserError where the memory does not suffice.
   Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator);
   ~Learner();
 
@@ -44,11 +45,13 @@ class Learner {
   // Log-probabilities of every sequence's tokens under the current weights at `temperature`; no gradient.
   std::vector<std::vector<std::vector<float>>> logprobs(const TrainingBatch& batch, double temperature);
 
-  // Gathers unit after unit in the compute dtype and shows each parameter whole, on every rank, in table order.
+  // Gathers unit after unit in the compute dtype and shows each parameter whole, on every rank, in table order;
+  // adapters (learn.lora_rank) are merged in.
   void for_each_parameter(const std::function<void(const model::ParameterSpec&, const at::Tensor&)>& visit);
 
   // This rank's slices of "parameters/NAME", "moment1/NAME", "moment2/NAME" (float32, writable) for the store, and the
-  // number of optimizer steps done (bias correction).
+  // number of optimizer steps done (bias correction). With learn.lora_rank: of the adapters (model/low_rank.h), which
+  // are all that changes.
   std::vector<TensorView> state();
   std::int64_t optimizer_steps() const;
   void set_optimizer_steps(std::int64_t steps);
@@ -56,6 +59,9 @@ class Learner {
 
  private:
   struct State;
+  // Turns a refused allocation into a UserError that says what fits.
+  static std::unique_ptr<State> make_state(const RunConfig& config, const model::WeightSource& source,
+                                           comm::Communicator& communicator);
   std::unique_ptr<State> state_;
 };
 

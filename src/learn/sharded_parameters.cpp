@@ -24,48 +24,74 @@ Slice slice_of(const UnitLayout& layout, const Slot& slot, int rank) {
 
 }  // namespace
 
-ShardedParameters::ShardedParameters(const model::WeightSource& source, comm::Communicator& communicator,
-                                     at::ScalarType dtype, bool reference)
-    : communicator_(communicator), dtype_(dtype), layouts_(unit_layouts(source.spec(), communicator.size())) {
+ShardedParameters::ShardedParameters(std::vector<UnitLayout> layouts, const ReadSlice& read,
+                                     comm::Communicator& communicator, const Sharding& sharding)
+    : communicator_(communicator), sharding_(sharding), layouts_(std::move(layouts)) {
   for (const auto& layout : layouts_) {
     Shard shard;
     shard.weights = at::zeros({layout.shard}, at::kFloat);
-    shard.moment1 = at::zeros_like(shard.weights);
-    shard.moment2 = at::zeros_like(shard.weights);
-    shard.gradient = at::zeros_like(shard.weights);
     for (const auto& slot : layout.slots) {
       const Slice slice = slice_of(layout, slot, communicator.rank());
       if (slice.begin >= slice.end) continue;
-      source.read(slot.parameter.name, slice.begin, slice.end,
-                  shard.weights.data_ptr<float>() + slot.begin + slice.begin - communicator.rank() * layout.shard);
+      read(slot.parameter.name, slice.begin, slice.end,
+           shard.weights.data_ptr<float>() + slot.begin + slice.begin - communicator.rank() * layout.shard);
     }
-    if (reference) shard.reference = shard.weights.to(dtype, false, true);
+    if (sharding.trainable) {
+      shard.moment1 = at::zeros_like(shard.weights);
+      shard.moment2 = at::zeros_like(shard.weights);
+      shard.gradient = at::zeros_like(shard.weights);
+      if (sharding.reference) shard.reference = shard.weights.to(sharding.dtype, false, true);
+    } else {
+      shard.weights = shard.weights.to(sharding.dtype);
+    }
     shards_.push_back(std::move(shard));
   }
 }
 
-at::Tensor ShardedParameters::gather_shard(const at::Tensor& shard) {
+const at::Tensor& ShardedParameters::source(int unit, Version version) const {
+  const auto& shard = shards_[static_cast<std::size_t>(unit)];
+  // What is frozen is its own reference.
+  return version == Version::reference && sharding_.trainable ? shard.reference : shard.weights;
+}
+
+bool ShardedParameters::kept(Version version) const {
+  return version == Version::current && (communicator_.size() == 1 || !sharding_.reshard);
+}
+
+void ShardedParameters::start_gather(int unit, Version version) {
+  if (kept(version) && shards_[static_cast<std::size_t>(unit)].copy.defined()) return;
+  const at::Tensor& shard = source(unit, version);
   const int ranks = communicator_.size();
-  if (ranks == 1 && shard.scalar_type() == dtype_) return shard;
-  const at::Tensor whole = at::empty({ranks * shard.size(0)}, at::TensorOptions().dtype(dtype_));
-  const at::Tensor mine = whole.narrow(0, communicator_.rank() * shard.size(0), shard.size(0));
-  if (shard.scalar_type() == at::kFloat) {
-    from_float(shard, mine);
+  Gather gather{unit, version, {}, nullptr};
+  if (ranks == 1 && shard.scalar_type() == sharding_.dtype) {
+    gather.whole = shard;
   } else {
-    mine.copy_(shard);
+    gather.whole = at::empty({ranks * shard.size(0)}, at::TensorOptions().dtype(sharding_.dtype));
+    const at::Tensor mine = gather.whole.narrow(0, communicator_.rank() * shard.size(0), shard.size(0));
+    if (shard.scalar_type() == at::kFloat) {
+      from_float(shard, mine);
+    } else {
+      mine.copy_(shard);
+    }
+    if (ranks > 1 && shard.size(0) > 0) {
+      gather.request = communicator_.start_all_gather(mine.data_ptr(), static_cast<std::size_t>(mine.nbytes()),
+                                                      gather.whole.data_ptr());
+    }
   }
-  if (ranks > 1) {
-    communicator_.all_gather(mine.data_ptr(), static_cast<std::size_t>(mine.nbytes()), whole.data_ptr());
-  }
-  return whole;
+  gathers_.push_back(std::move(gather));
 }
 
 at::Tensor ShardedParameters::gather(int unit, Version version) {
   auto& shard = shards_[static_cast<std::size_t>(unit)];
-  if (version == Version::reference) return gather_shard(shard.reference);
-  if (communicator_.size() > 1) return gather_shard(shard.weights);
-  if (!shard.copy.defined()) shard.copy = gather_shard(shard.weights);
-  return shard.copy;
+  if (kept(version) && shard.copy.defined()) return shard.copy;
+  if (gathers_.empty()) start_gather(unit, version);
+  Gather gather = std::move(gathers_.front());
+  gathers_.pop_front();
+  SETRL_CHECK(gather.unit == unit && gather.version == version, "unit {} is asked for, unit {} was started", unit,
+              gather.unit);
+  if (gather.request) gather.request->wait();
+  if (kept(version)) shard.copy = gather.whole;
+  return gather.whole;
 }
 
 void ShardedParameters::drop_copies() {
@@ -73,31 +99,43 @@ void ShardedParameters::drop_copies() {
 }
 
 at::Tensor ShardedParameters::gradient_buffer(int unit) {
+  if (!sharding_.trainable) return {};
   if (communicator_.size() == 1) return shards_[static_cast<std::size_t>(unit)].gradient;
   return at::zeros({communicator_.size() * layout(unit).shard}, at::kFloat);
 }
 
-void ShardedParameters::reduce(int unit, const at::Tensor& gradient) {
-  if (communicator_.size() == 1) return;
-  auto& shard = shards_[static_cast<std::size_t>(unit)];
-  const at::Tensor part = at::empty_like(shard.gradient);
-  communicator_.reduce_scatter_sum(gradient.data_ptr<float>(), part.data_ptr<float>(),
-                                   static_cast<std::size_t>(part.numel()));
-  add_to_float(part, shard.gradient);
+void ShardedParameters::start_reduce(int unit, at::Tensor gradient) {
+  if (!sharding_.trainable || communicator_.size() == 1 || layout(unit).shard == 0) return;
+  finish_reduce();
+  reduction_.unit = unit;
+  reduction_.gradient = std::move(gradient);
+  reduction_.part = at::empty({layout(unit).shard}, at::kFloat);
+  reduction_.request =
+      communicator_.start_reduce_scatter_sum(reduction_.gradient.data_ptr<float>(), reduction_.part.data_ptr<float>(),
+                                             static_cast<std::size_t>(reduction_.part.numel()));
+}
+
+void ShardedParameters::finish_reduce() {
+  if (!reduction_.request) return;
+  reduction_.request->wait();
+  add_to_float(reduction_.part, shards_[static_cast<std::size_t>(reduction_.unit)].gradient);
+  reduction_ = {};
 }
 
 void ShardedParameters::zero_gradients() {
+  if (!sharding_.trainable) return;
   for (auto& shard : shards_) shard.gradient.zero_();
 }
 
-double ShardedParameters::squared_gradient_norm() {
+double ShardedParameters::squared_gradient_norm() const {
   double sum = 0;
+  if (!sharding_.trainable) return sum;
   for (const auto& shard : shards_) sum += sum_of_squares(shard.gradient);
-  communicator_.all_reduce(&sum, 1, comm::Reduction::sum);
   return sum;
 }
 
 void ShardedParameters::update(AdamwStep step) {
+  if (!sharding_.trainable) return;
   for (std::size_t unit = 0; unit < shards_.size(); ++unit) {
     auto& shard = shards_[unit];
     const std::int64_t matrices = std::clamp<std::int64_t>(
@@ -118,6 +156,7 @@ void ShardedParameters::update(AdamwStep step) {
 }
 
 void ShardedParameters::zero_moments() {
+  if (!sharding_.trainable) return;
   for (auto& shard : shards_) {
     shard.moment1.zero_();
     shard.moment2.zero_();
@@ -146,6 +185,7 @@ void ShardedParameters::add_views(const std::string& prefix, at::Tensor Shard::*
 
 std::vector<TensorView> ShardedParameters::state() {
   std::vector<TensorView> views;
+  if (!sharding_.trainable) return views;
   add_views("parameters/", &Shard::weights, views);
   add_views("moment1/", &Shard::moment1, views);
   add_views("moment2/", &Shard::moment2, views);

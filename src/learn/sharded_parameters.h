@@ -1,63 +1,96 @@
-// Every rank holds one flat float32 shard of each unit's weights, AdamW moments and gradients; a unit is gathered
-// whole, in the compute dtype, only while it is used.
+// Every rank holds one flat shard of each unit's parameters; a unit is gathered whole, in the compute dtype, only while
+// it is used. Trainable parameters have a float32 master, AdamW moments and a gradient, frozen ones only the compute
+// dtype. Gathers and reductions can be started ahead of their use and go on while the caller computes.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.h"
 #include "learn/kernels.h"
 #include "learn/unit_layout.h"
-#include "model/weight_source.h"
 #include "records/tensor_view.h"
 
 namespace setrl::learn {
 
+// Fills out[0 .. end-begin) with float32 elements [begin, end) of the named parameter.
+using ReadSlice = std::function<void(const std::string& name, std::int64_t begin, std::int64_t end, float* out)>;
+
+struct Sharding {
+  at::ScalarType dtype = at::kFloat;  // of gathered units
+  bool trainable = true;
+  bool reference = false;  // keep a second copy of the initial weights, in the compute dtype (trainable ones only)
+  bool reshard = true;     // false: a gathered unit is kept until the weights change, so that it is gathered once
+};
+
 class ShardedParameters {
  public:
-  // Reads this rank's shards from `source`. Borrows `communicator`. `reference` keeps a second copy of the initial
-  // weights, in the compute dtype.
-  ShardedParameters(const model::WeightSource& source, comm::Communicator& communicator, at::ScalarType dtype,
-                    bool reference);
+  // Reads this rank's shards. Borrows `communicator`.
+  ShardedParameters(std::vector<UnitLayout> layouts, const ReadSlice& read, comm::Communicator& communicator,
+                    const Sharding& sharding);
 
   int units() const { return static_cast<int>(layouts_.size()); }
   const UnitLayout& layout(int unit) const { return layouts_[static_cast<std::size_t>(unit)]; }
-  at::ScalarType dtype() const { return dtype_; }
+  bool trainable() const { return sharding_.trainable; }
 
   enum class Version { current, reference };
+  // Collective. Begins to gather a unit that gather() will be asked for; units are asked for in the order of starting.
+  void start_gather(int unit, Version version = Version::current);
   // Collective. The unit's flat weights [ranks * shard] in the compute dtype, valid until the weights change. On one
   // rank the result is shared: the master itself (float32), or a copy that is kept until drop_copies() (bfloat16).
   at::Tensor gather(int unit, Version version = Version::current);
   void drop_copies();
 
   // A zeroed flat float32 buffer [ranks * shard] to add the unit's gradient to; on one rank the accumulator itself.
+  // Undefined where the parameters are frozen.
   at::Tensor gradient_buffer(int unit);
-  // Collective. Sums the ranks' buffers and adds this rank's part to its gradient shard.
-  void reduce(int unit, const at::Tensor& gradient);
+  // Collective. Begins to sum the ranks' buffers; this rank's part is in its gradient shard after finish_reduce(). One
+  // reduction is on its way at a time: the next call finishes the one before.
+  void start_reduce(int unit, at::Tensor gradient);
+  void finish_reduce();
   void zero_gradients();
 
-  double squared_gradient_norm();  // of all ranks' gradients; collective, equal everywhere
-  void update(AdamwStep step);     // AdamW on this rank's shards; weight decay on matrices only
+  double squared_gradient_norm() const;  // of this rank's shards
+  void update(AdamwStep step);           // AdamW on this rank's shards; weight decay on matrices only
   void zero_moments();
 
+  // "parameters/NAME", "moment1/NAME", "moment2/NAME"; nothing where the parameters are frozen.
   std::vector<TensorView> state();
 
  private:
   struct Shard {
-    at::Tensor weights, moment1, moment2, gradient;  // [shard] float32
-    at::Tensor reference;                            // [shard] compute dtype
-    at::Tensor copy;                                 // gathered copy on a single rank
+    at::Tensor weights;                     // [shard] float32; compute dtype where frozen
+    at::Tensor moment1, moment2, gradient;  // [shard] float32, trainable only
+    at::Tensor reference;                   // [shard] compute dtype
+    at::Tensor copy;                        // gathered copy that is kept
   };
-  at::Tensor gather_shard(const at::Tensor& shard);
+  struct Gather {
+    int unit;
+    Version version;
+    at::Tensor whole;  // before the request, which writes to it until it is gone
+    std::unique_ptr<comm::Request> request;
+  };
+  struct Reduction {
+    int unit = -1;
+    at::Tensor gradient, part;
+    std::unique_ptr<comm::Request> request;
+  };
+  const at::Tensor& source(int unit, Version version) const;
+  bool kept(Version version) const;
   void add_views(const std::string& prefix, at::Tensor Shard::*member, std::vector<TensorView>& views);
 
   comm::Communicator& communicator_;
-  at::ScalarType dtype_;
+  Sharding sharding_;
   std::vector<UnitLayout> layouts_;
   std::vector<Shard> shards_;
+  std::deque<Gather> gathers_;  // started, in order
+  Reduction reduction_;
 };
 
 }  // namespace setrl::learn

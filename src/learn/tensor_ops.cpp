@@ -32,7 +32,8 @@ void check_rows(const at::Tensor& x) {
   SETRL_CHECK(x.dim() == 2 && x.is_contiguous(), "rows must be contiguous");
 }
 
-// Runs body(begin, end, partial) over blocks of rows and adds the partial sums [width] in the order of the blocks.
+// Runs body(begin, end, partial) over blocks of rows and adds the partial sums [width] in the order of the blocks,
+// where `sum` is defined.
 template <typename Body>
 void sum_over_blocks(std::int64_t rows, std::int64_t width, at::Tensor sum, const Body& body) {
   const std::int64_t blocks = (rows + kBlock - 1) / kBlock;
@@ -43,6 +44,7 @@ void sum_over_blocks(std::int64_t rows, std::int64_t width, at::Tensor sum, cons
       body(block * kBlock, std::min(rows, (block + 1) * kBlock), partials + block * width);
     }
   });
+  if (!sum.defined()) return;
   float* total = data<float>(sum);
   for (std::int64_t block = 0; block < blocks; ++block) {
     kernels().float32.add_to_float(partials + block * width, width, total);
@@ -227,6 +229,7 @@ void from_float(const at::Tensor& x, at::Tensor out) {
 }
 
 void add_matmul(const at::Tensor& a, const at::Tensor& b, at::Tensor sum) {
+  if (!sum.defined()) return;
   if (a.scalar_type() == at::kFloat) {
     sum.addmm_(a, b);
   } else {

@@ -1,5 +1,6 @@
 // The kernels on tensors, rows split over threads. Shapes: T rows (packed tokens), E hidden, I inner, V vocabulary;
-// compute dtype is float32 or bfloat16. Results do not depend on the number of threads.
+// compute dtype is float32 or bfloat16. Results do not depend on the number of threads. A gradient that is undefined
+// (of a frozen weight) is not computed.
 #pragma once
 
 #include <ATen/ATen.h>

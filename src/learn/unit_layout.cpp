@@ -35,9 +35,8 @@ at::Tensor UnitLayout::stacked(const at::Tensor& flat, const std::vector<std::st
   return flat.narrow(0, first->begin, end - first->begin).view(shape);
 }
 
-std::vector<UnitLayout> unit_layouts(const model::ModelSpec& spec, int ranks) {
-  std::vector<UnitLayout> layouts(static_cast<std::size_t>(model::unit_count(spec)));
-  const auto table = model::parameter_table(spec);
+std::vector<UnitLayout> unit_layouts(const std::vector<model::ParameterSpec>& table, int units, int ranks) {
+  std::vector<UnitLayout> layouts(static_cast<std::size_t>(units));
   for (const bool matrices : {true, false}) {
     for (const auto& parameter : table) {
       if ((parameter.shape.size() > 1) != matrices) continue;
@@ -49,6 +48,10 @@ std::vector<UnitLayout> unit_layouts(const model::ModelSpec& spec, int ranks) {
   }
   for (auto& layout : layouts) layout.shard = (layout.elements + ranks - 1) / ranks;
   return layouts;
+}
+
+std::vector<UnitLayout> unit_layouts(const model::ModelSpec& spec, int ranks) {
+  return unit_layouts(model::parameter_table(spec), model::unit_count(spec), ranks);
 }
 
 }  // namespace setrl::learn

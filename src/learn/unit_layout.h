@@ -32,6 +32,8 @@ struct UnitLayout {
   at::Tensor stacked(const at::Tensor& flat, const std::vector<std::string>& suffixes) const;
 };
 
+// Of all parameters in `table`, for each of `units` units.
+std::vector<UnitLayout> unit_layouts(const std::vector<model::ParameterSpec>& table, int units, int ranks);
 std::vector<UnitLayout> unit_layouts(const model::ModelSpec& spec, int ranks);
 
 }  // namespace setrl::learn

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "config/options.h"
 #include "roles/checkpoint_weights.h"
 #include "store/checkpoint.h"
 #include "tasks/demo_task.h"
@@ -26,6 +27,33 @@ std::string checkpoint_folder(const std::string& path) {
   return newest;
 }
 
+// A checkpoint of learn.lora_rank holds the adapters; the base is the model that the run started from.
+void open_adapters(const std::string& folder, const store::CheckpointInfo& info, Policy& policy) {
+  const RunConfig config = config::load_text(info.config, folder + "/index.h5");
+  Policy base;
+  try {
+    base = open_policy(config);
+  } catch (const UserError& failure) {
+    throw_user_error("model.path: '{}' holds adapters for a base that cannot be opened: {}", folder, failure.what());
+  }
+  auto adapters = std::make_shared<StoredAdapters>();
+  adapters->low_rank = model::low_rank_spec(config.learn);
+  adapters->base = config.model.path;
+  const CheckpointWeights stored(folder);
+  for (const auto& adapter : model::adapter_table(stored.spec(), adapters->low_rank)) {
+    auto& values = adapters->tensors[adapter.name];
+    values.resize(static_cast<std::size_t>(adapter.elements()));
+    stored.read(adapter.name, 0, adapter.elements(), values.data());
+  }
+  policy.adapters = adapters;
+  policy.weights =
+      model::merged_weights(std::move(base.weights), adapters->low_rank,
+                            [adapters](const std::string& name, std::int64_t begin, std::int64_t end, float* out) {
+                              const auto& values = adapters->tensors.at(name);
+                              std::copy(values.begin() + begin, values.begin() + end, out);
+                            });
+}
+
 Policy open_checkpoint(const std::string& folder) {
   Policy policy;
   const auto info = store::read_checkpoint_info(folder);
@@ -39,7 +67,15 @@ Policy open_checkpoint(const std::string& folder) {
   policy.tokenizer = text::parse_tokenizer(files.at("tokenizer.json"), config == files.end() ? "" : config->second,
                                            folder + "/tokenizer.json");
   policy.format = text::choose_chat_format(extra.at("chat_format").get<std::string>(), folder, *policy.tokenizer);
-  policy.weights = std::make_unique<CheckpointWeights>(folder);
+  const auto stored = store::list_tensors(folder);
+  const bool low_rank = std::any_of(stored.begin(), stored.end(), [](const store::TensorEntry& tensor) {
+    return tensor.name.find(".lora_A.") != std::string::npos;
+  });
+  if (low_rank) {
+    open_adapters(folder, info, policy);
+  } else {
+    policy.weights = std::make_unique<CheckpointWeights>(folder);
+  }
   return policy;
 }
 

@@ -1,12 +1,14 @@
 // Everything that model.path stands for: weights, tokenizer, chat format.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "config/run_config.h"
+#include "model/low_rank.h"
 #include "model/weight_source.h"
 #include "records/problem.h"
 #include "text/chat_template.h"
@@ -14,8 +16,16 @@
 
 namespace setrl::roles {
 
+// The adapters of a checkpoint (learn.lora_rank), by name of model/low_rank.h.
+struct StoredAdapters {
+  model::LowRankSpec low_rank;
+  std::string base;  // model.path of their run
+  std::map<std::string, std::vector<float>> tensors;
+};
+
 struct Policy {
-  std::unique_ptr<model::WeightSource> weights;
+  std::unique_ptr<model::WeightSource> weights;  // adapters merged in
+  std::shared_ptr<const StoredAdapters> adapters;
   std::unique_ptr<text::Tokenizer> tokenizer;
   text::ChatFormat format = text::ChatFormat::chatml;
   std::vector<std::int32_t> stop_ids;  // end-of-turn ids; the first is the one to train with

@@ -12,6 +12,7 @@
 #include "comm/failure.h"
 #include "model/decoder.h"
 #include "records/wire.h"
+#include "roles/evaluation.h"
 #include "roles/evaluation_record.h"
 #include "roles/learner_role.h"
 #include "roles/progress.h"

@@ -6,6 +6,7 @@ end of the child is told here, on descriptor 1. A message is two big-endian 32-b
 raw bytes. See docs/sandbox.md.
 """
 
+import fcntl
 import gc
 import json
 import os
@@ -285,6 +286,8 @@ def serve():
     gc.freeze()
     send({"ready": True, "version": sys.version.split()[0]})
     while True:
+        # The pipe's flags are shared by all who have it: the last program may have made it non-blocking.
+        fcntl.fcntl(OUTPUT, fcntl.F_SETFL, 0)
         pid = os.fork()
         if pid == 0:
             child(hello["limits"], inner_filter)

@@ -55,7 +55,7 @@ void Sandbox::start_runner() {
                        {"threads", own ? kProcesses : 0}};  // elsewhere the user's other processes would count, too
   process->send({{"folder", launch.folder}, {"limits", limits}}, inner_filter());
   json ready;
-  if (process->receive(kStartSeconds, 0, ready) != WorkerProcess::Wait::answered) {
+  if (process->receive(kStartSeconds, false, 0, ready) != WorkerProcess::Wait::answered) {
     throw SandboxFailure(fmt::format("the sandbox did not start within {} s{}", kStartSeconds, process->complaints()));
   }
   runner_ = std::move(process);
@@ -67,7 +67,7 @@ void Sandbox::start_judge() {
   auto process = std::make_unique<WorkerProcess>(launch);
   process->send({{"memory", kJudgeMemory}});
   json ready;
-  if (process->receive(kStartSeconds, 0, ready) != WorkerProcess::Wait::answered) {
+  if (process->receive(kStartSeconds, false, 0, ready) != WorkerProcess::Wait::answered) {
     throw SandboxFailure(fmt::format("the judge did not start within {} s{}", kStartSeconds, process->complaints()));
   }
   judge_ = std::move(process);
@@ -78,7 +78,7 @@ json Sandbox::ask_judge(const json& request, const std::string& output, bool& la
   try {
     judge_->send(request, output);
     json answer;
-    const auto wait = judge_->receive(kJudgeSeconds, 0, answer);
+    const auto wait = judge_->receive(kJudgeSeconds, false, 0, answer);
     late = wait == WorkerProcess::Wait::late;
     if (wait == WorkerProcess::Wait::starved) throw SandboxFailure("the machine is overloaded: the judge got no core");
     if (late) judge_.reset();
@@ -113,7 +113,7 @@ ProgramReport Sandbox::run(const ProgramTests& tests, const std::string& program
     runner_->overflow = false;
     runner_->send({{"code", program}, {"steps", steps_}});
     json status;
-    const auto wait = runner_->receive(verify_.wall_s, static_cast<std::size_t>(verify_.output_kb) << 10, status);
+    const auto wait = runner_->receive(verify_.wall_s, true, static_cast<std::size_t>(verify_.output_kb) << 10, status);
     if (wait == WorkerProcess::Wait::starved)
       throw SandboxFailure("the machine is overloaded: the program got no core");
     output = std::move(runner_->output);

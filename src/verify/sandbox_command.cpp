@@ -36,7 +36,7 @@ std::string interpreter(const VerifySection& verify) {
   std::error_code failure;
   const fs::path real = fs::canonical(python, failure);
   if (failure || ::access(real.c_str(), X_OK) != 0) {
-    throw_user_error("verify.python = {}: '{}' is no program that can be run; name a Python 3.9 or later",
+    throw_user_error("verify.python = {}: '{}' is no program that can be run; name a Python 3.10 or later",
                      verify.python, python);
   }
   return real.string();

@@ -90,20 +90,18 @@ void SandboxPool::probe() {
       "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0) for bubblewrap; "
       "verify.sandbox=command with verify.command='apptainer exec --containall --net --network none IMAGE.sif'; or, "
       "where the machine holds nothing of worth, verify.sandbox=unsafe-none";
+  Sandbox sandbox(verify_);
+  const ProgramReport report = attempt(sandbox, verify_, probe_tests(verify_.sandbox), kProbe);
+  if (report.outcome != ProgramOutcome::passed) {
+    const bool leaks = report.outcome == ProgramOutcome::failed;
+    throw_user_error("verify.sandbox={} {}: {}. {}", verify_.sandbox,
+                     leaks ? "does not confine programs" : "does not work here", report.reason, alternatives);
+  }
   if (verify_.sandbox == "unsafe-none") {
     log::warning("verify.sandbox=unsafe-none: programs of the policy run with the rights of this user");
+  } else {
+    log::info("programs of the policy run in a sandbox (verify.sandbox={})", verify_.sandbox);
   }
-  try {
-    Sandbox sandbox(verify_);
-    const ProgramReport report = sandbox.run(probe_tests(verify_.sandbox), kProbe);
-    if (report.outcome != ProgramOutcome::passed) {
-      throw_user_error("verify.sandbox={} does not confine programs: {}. {}", verify_.sandbox, report.reason,
-                       alternatives);
-    }
-  } catch (const SandboxFailure& failure) {
-    throw_user_error("verify.sandbox={} does not work here: {}. {}", verify_.sandbox, failure.what(), alternatives);
-  }
-  log::info("programs of the policy run in a sandbox ({})", verify_.sandbox);
 }
 
 std::vector<ProgramReport> SandboxPool::run(const ProgramTests& tests, const std::vector<std::string>& programs) {

@@ -1,5 +1,6 @@
 #include "verify/seccomp_filter.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/mman.h>
@@ -42,7 +43,6 @@ constexpr const char* kProgramCalls[] = {"access",
                                          "fchdir",
                                          "fchmod",
                                          "fchmodat",
-                                         "fcntl",
                                          "fdatasync",
                                          "flock",
                                          "fstat",
@@ -157,6 +157,11 @@ constexpr unsigned long kNewNamespace =
 constexpr unsigned long kTerminalRequests[] = {0x5401 /* TCGETS */,   0x5413 /* TIOCGWINSZ */, 0x5451 /* FIOCLEX */,
                                                0x5450 /* FIONCLEX */, 0x541B /* FIONREAD */,   0x5421 /* FIONBIO */};
 
+// Commands of fcntl but for those that make the kernel send signals to others (F_SETOWN, F_SETSIG, leases,
+// notification) or change a pipe that outlives the program (F_SETPIPE_SZ).
+constexpr int kFileCommands[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL,
+                                 F_SETFL, F_GETLK,         F_SETLK, F_SETLKW};
+
 class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release) {
@@ -201,6 +206,9 @@ void allow_common(Filter& filter) {
   for (const auto* name : kUnknownCalls) filter.unknown(name);
   for (const auto request : kTerminalRequests) {
     filter.allow("ioctl", {SCMP_A1(SCMP_CMP_MASKED_EQ, 0xFFFFFFFFUL, request)});
+  }
+  for (const auto command : kFileCommands) {
+    filter.allow("fcntl", {SCMP_A1(SCMP_CMP_MASKED_EQ, 0xFFFFFFFFUL, static_cast<unsigned long>(command))});
   }
 }
 

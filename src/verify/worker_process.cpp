@@ -75,6 +75,20 @@ bool is_number(const std::string& name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
 }
 
+// State and parent of a process or task; ("", 0) where it has gone.
+std::pair<std::string, pid_t> stat_fields(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  const auto after_name = line.rfind(')');  // "pid (name) state parent ..."; the name may hold anything
+  if (after_name == std::string::npos) return {"", 0};
+  std::istringstream rest(line.substr(after_name + 1));
+  std::string state;
+  pid_t parent = 0;
+  rest >> state >> parent;
+  return {state, parent};
+}
+
 // Parent of every process of the host.
 std::map<pid_t, pid_t> parents() {
   std::map<pid_t, pid_t> result;
@@ -82,51 +96,43 @@ std::map<pid_t, pid_t> parents() {
   for (const auto& entry : std::filesystem::directory_iterator("/proc", failure)) {
     const std::string name = entry.path().filename().string();
     if (!is_number(name)) continue;
-    std::ifstream file(entry.path() / "stat");
-    std::string line;
-    std::getline(file, line);
-    const auto after_name = line.rfind(')');  // "pid (name) state parent ..."; the name may hold anything
-    if (after_name == std::string::npos) continue;
-    std::istringstream rest(line.substr(after_name + 1));
-    std::string state;
-    pid_t parent = 0;
-    rest >> state >> parent;
-    result[static_cast<pid_t>(std::stol(name))] = parent;
+    const pid_t parent = stat_fields(entry.path() / "stat").second;
+    if (parent > 0) result[static_cast<pid_t>(std::stol(name))] = parent;
   }
   return result;
 }
 
-double run_delay(pid_t process) {
-  double longest = 0;
+void add_tasks(pid_t process, TreeState& state) {
   std::error_code failure;
   const std::string folder = "/proc/" + std::to_string(process) + "/task";
   for (const auto& entry : std::filesystem::directory_iterator(folder, failure)) {
     std::ifstream file(entry.path() / "schedstat");
     double on_core = 0, waited = 0;  // nanoseconds
-    if (file >> on_core >> waited) longest = std::max(longest, waited * 1e-9);
+    if (file >> on_core >> waited) state.without_core_s = std::max(state.without_core_s, waited * 1e-9);
+    const std::string letter = stat_fields(entry.path() / "stat").first;
+    state.runs = state.runs || letter == "R" || letter == "D";
   }
-  return longest;
 }
 
 }  // namespace
 
-double seconds_without_core(pid_t root) {
+TreeState tree_state(pid_t root) {
   const auto parent_of = parents();
   std::map<pid_t, std::vector<pid_t>> children;
   for (const auto& [process, parent] : parent_of) children[parent].push_back(process);
   std::vector<pid_t> open = {root};
-  double longest = 0;
+  TreeState state;
   while (!open.empty()) {
     const pid_t process = open.back();
     open.pop_back();
     const auto found = children.find(process);
     if (found == children.end()) {
-      longest = std::max(longest, run_delay(process));
+      add_tasks(process, state);
     } else {
       open.insert(open.end(), found->second.begin(), found->second.end());
     }
   }
-  return longest;
+  return state;
 }
 
 WorkerProcess::WorkerProcess(const Launch& launch) {
@@ -229,7 +235,8 @@ void WorkerProcess::read_output(std::size_t cap) {
   }
 }
 
-WorkerProcess::Wait WorkerProcess::receive(double seconds, std::size_t cap, nlohmann::json& head) {
+WorkerProcess::Wait WorkerProcess::receive(double seconds, bool work_is_limited, std::size_t cap,
+                                           nlohmann::json& head) {
   const Stopwatch clock;
   for (;;) {
     if (incoming_.size() >= kHeaderBytes) {
@@ -246,7 +253,8 @@ WorkerProcess::Wait WorkerProcess::receive(double seconds, std::size_t cap, nloh
     }
     const double elapsed = clock.seconds();
     if (elapsed > seconds) {
-      if (elapsed - seconds_without_core(pid_) > seconds) return Wait::late;
+      const TreeState state = tree_state(pid_);
+      if (elapsed - state.without_core_s > seconds && !(work_is_limited && state.runs)) return Wait::late;
       if (elapsed > kStarvedFactor * seconds) return Wait::starved;
     }
     pollfd sources[] = {{responses_, POLLIN, 0}, {results_, POLLIN, 0}};

@@ -18,9 +18,12 @@ class SandboxFailure : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Longest run_delay (time ready to run, but without a core; /proc/PID/schedstat) of a task of the processes at the
-// leaves of the tree below `root`, in seconds. 0 where the kernel does not count it.
-double seconds_without_core(pid_t root);
+// How the processes at the leaves of the tree below `root` fare: the launcher's child is the program.
+struct TreeState {
+  double without_core_s = 0;  // longest run_delay of a task: ready to run, but without a core; 0 where not counted
+  bool runs = false;          // a task runs, waits for a core or for a page: it is at work
+};
+TreeState tree_state(pid_t root);
 
 // Owns the process and all processes below it. The thread that made it must live as long: bubblewrap ends its sandbox
 // when the thread that started it ends. One thread at a time.
@@ -36,11 +39,12 @@ class WorkerProcess {
   void send(const nlohmann::json& head, const std::string& body = {});
 
   enum class Wait { answered, late, starved };
-  // Waits for one message. `late`: it did not come within `seconds`, time without a core left out. `starved`: nor
-  // within four times as much, waiting for cores included. Throws SandboxFailure where the process ended or wrote
+  // Waits for one message. `late`: it did not come within `seconds`, time without a core left out, and, where another
+  // limit (on CPU time) ends work, the process is not at work either. `starved`: nor within four times as much, waiting
+  // for cores included. Throws SandboxFailure where the process ended or wrote
   // something else. What comes on descriptor 3 meanwhile is appended to `output`, `cap` bytes at most (the rest is read
   // and dropped, and `overflow` set).
-  Wait receive(double seconds, std::size_t cap, nlohmann::json& head);
+  Wait receive(double seconds, bool work_is_limited, std::size_t cap, nlohmann::json& head);
 
   std::string output;
   bool overflow = false;

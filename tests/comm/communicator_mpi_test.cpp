@@ -143,6 +143,72 @@ TEST_P(AnyLimits, ReduceScatterIsAPartOfTheSum) {
   }
 }
 
+// Requests started one after another, with other verbs in between, give what the verbs give.
+TEST_P(AnyLimits, RequestsEqualTheirVerbs) {
+  const auto ranks = static_cast<std::size_t>(world().size());
+  struct Both {
+    std::vector<float> whole, part, gathered;
+    std::unique_ptr<Request> scatter, gather;
+  };
+  std::vector<Both> running(kSizes.size());
+  for (std::size_t i = 0; i < kSizes.size(); ++i) {
+    Both& both = running[i];
+    both.whole = rough_values<float>(world().rank(), kSizes[i] * ranks);
+    both.part.resize(kSizes[i]);
+    both.gathered.resize(both.whole.size());
+    both.scatter = world().start_reduce_scatter_sum(both.whole.data(), both.part.data(), kSizes[i]);
+    both.gather = world().start_all_gather(both.whole.data(), kSizes[i] * sizeof(float), both.gathered.data());
+    double one = 1;
+    world().all_reduce(&one, 1, Reduction::sum);
+    EXPECT_EQ(one, world().size());
+  }
+  for (std::size_t i = kSizes.size(); i-- > 0;) {
+    Both& both = running[i];
+    both.gather->wait();
+    both.scatter->wait();
+    both.scatter->wait();
+    std::vector<float> part(kSizes[i]), gathered(both.whole.size());
+    world().reduce_scatter_sum(both.whole.data(), part.data(), kSizes[i]);
+    world().all_gather(both.whole.data(), kSizes[i] * sizeof(float), gathered.data());
+    EXPECT_TRUE(same_bits(both.part, part)) << kSizes[i];
+    EXPECT_TRUE(same_bits(both.gathered, gathered)) << kSizes[i];
+  }
+}
+
+// A request goes on while its caller does something else, and may be left to itself.
+TEST(Requests, MakeProgressWithoutTheirCaller) {
+  const auto ranks = static_cast<std::size_t>(world().size());
+  const std::size_t count = 3'000'000;
+  const std::vector<float> mine(count, static_cast<float>(world().rank() + 1));
+  std::vector<float> all(count * ranks);
+  const auto request = world().start_all_gather(mine.data(), count * sizeof(float), all.data());
+  std::vector<float> unused(count * ranks, 1), part(count);
+  world().start_reduce_scatter_sum(unused.data(), part.data(), count).reset();
+  EXPECT_EQ(part.back(), static_cast<float>(ranks));
+  // Requests are served in order: this one is done before wait() is called.
+  EXPECT_EQ(all.back(), static_cast<float>(ranks));
+  request->wait();
+}
+
+TEST(Traffic, CountsTheBytesThatLeaveThisRank) {
+  const auto ranks = static_cast<std::uint64_t>(world().size());
+  const std::vector<float> values(1000 * ranks, 1);
+  std::vector<float> out(1000 * ranks);
+  const auto sent_by = [&](const auto& verb) {
+    const std::uint64_t before = world().bytes_sent();
+    verb();
+    return world().bytes_sent() - before;
+  };
+  EXPECT_EQ(sent_by([&] { world().all_gather(values.data(), 4000, out.data()); }), (ranks - 1) * 4000);
+  EXPECT_EQ(sent_by([&] { world().start_all_gather(values.data(), 4000, out.data())->wait(); }), (ranks - 1) * 4000);
+  EXPECT_EQ(sent_by([&] { world().reduce_scatter_sum(values.data(), out.data(), 1000); }), (ranks - 1) * 4000);
+  EXPECT_EQ(sent_by([&] { world().all_reduce(out.data(), 1000 * ranks, Reduction::sum); }), 2 * (ranks - 1) * 4000);
+  EXPECT_EQ(sent_by([&] { world().broadcast(out.data(), 4000, 0); }), world().rank() == 0 ? (ranks - 1) * 4000 : 0);
+  EXPECT_EQ(sent_by([&] { world().send((world().rank() + 1) % world().size(), 3, std::vector<std::uint8_t>(77)); }),
+            ranks == 1 ? 0 : 77);
+  world().receive(kAnySource, 3);
+}
+
 TEST_P(AnyLimits, MessagesArriveWholeAndInOrder) {
   const int ranks = world().size(), me = world().rank();
   for (std::size_t nth = 0; nth < kSizes.size(); ++nth) {

@@ -244,6 +244,10 @@ TEST(Programs, AreCountedByTreeAndByBehaviour) {
   EXPECT_NEAR(result.at("coverage_at_3"), 1, 1e-12);
   EXPECT_NEAR(result.at("coverage_at_9"), 2, 1e-12);
   EXPECT_EQ(metrics({group_of(1, {malformed()})}, 3).count("unique_behaviours"), 0u);
+  // Chosen from all completions they keep their identity: 11 (voted twice), then the first two of the others.
+  const auto chosen = metrics(aggregate({group}, Aggregation::self_consistency, 3), 3);
+  EXPECT_EQ(chosen.at("unique_correct"), 2);
+  EXPECT_EQ(chosen.at("unique_answers"), 3);
 }
 
 // A 95 % interval holds the truth in about 95 % of repetitions: 285 of 300, standard error 3.8. The bounds are 3.5

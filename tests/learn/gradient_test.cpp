@@ -30,7 +30,8 @@ struct Outcome {
 
 struct Way {
   std::int64_t budget = 100000;
-  bool checkpointing = false, whole = false;
+  Keep keep = Keep::everything;
+  bool whole = false;
   at::ScalarType dtype = at::kFloat;
 };
 
@@ -55,8 +56,15 @@ class ShiftedWeights : public model::WeightSource {
 
 Outcome by_learner(const model::WeightSource& weights, const TrainingBatch& batch, const Way& way) {
   const auto communicator = comm::make_local_communicator("test");
-  ShardedParameters parameters(weights, *communicator, way.dtype, false);
-  Network network(weights.spec(), parameters, way.checkpointing);
+  Sharding sharding;
+  sharding.dtype = way.dtype;
+  ShardedParameters parameters(
+      unit_layouts(weights.spec(), 1),
+      [&](const std::string& name, std::int64_t begin, std::int64_t end, float* out) {
+        weights.read(name, begin, end, out);
+      },
+      *communicator, sharding);
+  Network network(weights.spec(), parameters, way.keep);
   Outcome outcome;
   for (const auto& part : pack(batch, way.budget, weights.spec().vocabulary, false)) {
     std::vector<float> wanted(part.targets.size());
@@ -209,10 +217,11 @@ TEST(Gradient, CheckpointingAndTwoPassesChangeNoBit) {
   const TinyWeights weights(tiny_spec("qwen3"));
   const auto batch = mixed_batch(weights.spec());
   const Outcome expected = by_learner(weights, batch, {});
-  Way checkpointed, whole;
-  checkpointed.checkpointing = true;
+  Way input, selective, whole;
+  input.keep = Keep::input;
+  selective.keep = Keep::selective;
   whole.whole = true;
-  for (const Way& way : {checkpointed, whole, Way{}}) {
+  for (const Way& way : {input, selective, whole, Way{}}) {
     const Outcome actual = by_learner(weights, batch, way);
     EXPECT_EQ(actual.loss, expected.loss);
     for (const auto& [name, gradient] : expected.gradients) {

@@ -10,8 +10,8 @@ namespace {
 
 TrainingBatch two_groups() {
   TrainingBatch batch;
-  TrainingGroup second{1, {1, 2, 3}, {{{4, 5}, {}, 1, false}, {{6}, {}, 1, true}, {{7, 8, 9}, {}, 1, false}}};
-  TrainingGroup first{0, {10, 11}, {{{12, 13}, {}, 1, false}}};
+  TrainingGroup second{1, {1, 2, 3}, {{{4, 5}, {}, {}, 1, false}, {{6}, {}, {}, 1, true}, {{7, 8, 9}, {}, {}, 1, false}}};
+  TrainingGroup first{0, {10, 11}, {{{12, 13}, {}, {}, 1, false}}};
   batch.groups = {second, first};
   return batch;
 }

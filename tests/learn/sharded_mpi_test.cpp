@@ -5,6 +5,7 @@
 
 #include "learn/advantage.h"
 #include "learn/learner.h"
+#include "learn/memory.h"
 #include "learn/tiny_model.h"
 #include "support/mpi_world.h"
 
@@ -81,6 +82,15 @@ TEST(Sharded, EqualsOneRankWithUnequalMicroBatches) {
   compare(config, "llama", 1);  // the other ranks have nothing to do but to take part
 }
 
+TEST(Sharded, EqualsOneRankWithAdapters) {
+  RunConfig config = smooth_config();
+  config.learn.lora_rank = 3;
+  config.learn.lora_targets = "q_proj,o_proj,up_proj";
+  config.learn.kl_coefficient = 0.1;
+  config.learn.updates_per_batch = 2;
+  compare(config, "qwen2", 5);
+}
+
 TEST(Sharded, EqualsOneRankWithEveryOption) {
   RunConfig config = smooth_config();
   config.learn.updates_per_batch = 2;
@@ -90,6 +100,30 @@ TEST(Sharded, EqualsOneRankWithEveryOption) {
   config.learn.loss = "sequence_mean";
   config.learn.weight_decay = 0.1;
   compare(config, "qwen3", 5);
+}
+
+// What is kept, computed again or gathered again changes no bit.
+TEST(Sharded, MemoryOptionsChangeNoBit) {
+  const TinyWeights weights(tiny_spec("qwen3"));
+  std::vector<std::map<std::string, at::Tensor>> results;
+  for (const bool reshard : {true, false}) {
+    for (const char* checkpointing : {"none", "block", "selective"}) {
+      RunConfig config = tiny_config();
+      config.learn.reshard_after_forward = reshard;
+      config.learn.activation_checkpointing = checkpointing;
+      config.learn.micro_batch_tokens = 40;
+      config.learn.kl_coefficient = 0.1;
+      config.learn.updates_per_batch = 2;
+      Learner learner(config, weights, world());
+      for (int step = 1; step <= 2; ++step) {
+        learner.reinforce(share(tiny_batch(weights.spec(), 5, {6, 8}, 5, static_cast<std::uint64_t>(step))), step, 3);
+      }
+      results.push_back(parameters(learner));
+    }
+  }
+  for (std::size_t i = 1; i < results.size(); ++i) {
+    for (const auto& [name, tensor] : results[0]) EXPECT_TRUE(at::equal(tensor, results[i].at(name))) << name;
+  }
 }
 
 TEST(Sharded, EveryElementLiesOnOneRank) {
@@ -108,6 +142,40 @@ TEST(Sharded, EveryElementLiesOnOneRank) {
   }
   world().all_reduce(sizes.data(), sizes.size(), comm::Reduction::sum);
   EXPECT_EQ(sizes, expected);
+}
+
+TEST(Sharded, StateAndTrafficFollowTheArithmetic) {
+  const TinyWeights weights(tiny_spec("llama"));
+  const auto& spec = weights.spec();
+  const int ranks = world().size();
+  const auto whole = static_cast<double>(state_bytes(spec, {}, 4, 1).sum());
+  EXPECT_EQ(whole, static_cast<double>(spec.parameter_count() * 16));
+  EXPECT_NEAR(static_cast<double>(state_bytes(spec, {}, 4, ranks).sum()), whole / ranks, 16.0 * 4 * ranks);
+  for (const bool reshard : {true, false}) {
+    for (const int low_rank : {0, 3}) {
+      RunConfig config = tiny_config();
+      config.learn.reshard_after_forward = reshard;
+      config.learn.lora_rank = low_rank;
+      config.learn.micro_batch_tokens = 40;
+      Learner learner(config, weights, world());
+      double held = 0;
+      for (const auto& view : learner.state()) held += 4 * static_cast<double>(view.end - view.begin);
+      world().all_reduce(&held, 1, comm::Reduction::max);
+      const StateBytes planned = state_bytes(spec, config.learn, 4, ranks);
+      const double trained = static_cast<double>(planned.gradients) * 3;  // weights and two moments
+      EXPECT_LE(held, trained);
+      EXPECT_GT(held, trained - 16.0 * 4 * ranks * static_cast<double>(spec.layers + 2));
+      const auto batch = share(tiny_batch(spec, 5, {6, 8}, 5, 1));
+      learner.reinforce(batch, 1, 3);  // makes the communicator of the requests
+      const std::uint64_t before = world().bytes_sent();
+      const StepStats stats = learner.reinforce(batch, 2, 3);
+      const auto sent = static_cast<double>(world().bytes_sent() - before);
+      EXPECT_GT(stats.micro_batches, 1);
+      const auto expected = static_cast<double>(update_bytes_sent(spec, config.learn, 4, ranks, stats.micro_batches));
+      EXPECT_GE(sent, expected);
+      EXPECT_LT(sent, expected + 300.0 * (ranks - 1) + 1) << "and a few agreed sums";
+    }
+  }
 }
 
 TEST(Sharded, RepeatsItselfBitForBit) {

@@ -114,7 +114,7 @@ TEST(Training, TheGapToTheRolloutIsMeasured) {
 
 TEST(Training, RepeatsItselfBitForBitAndUnderCheckpointing) {
   std::vector<std::vector<float>> results;
-  for (const char* checkpointing : {"none", "none", "block"}) {
+  for (const char* checkpointing : {"none", "none", "block", "selective"}) {
     RunConfig config = tiny_config();
     config.learn.activation_checkpointing = checkpointing;
     config.learn.micro_batch_tokens = 40;
@@ -126,6 +126,7 @@ TEST(Training, RepeatsItselfBitForBitAndUnderCheckpointing) {
   }
   EXPECT_EQ(results[0], results[1]);
   EXPECT_EQ(results[0], results[2]);
+  EXPECT_EQ(results[0], results[3]);
 }
 
 TEST(Training, StateRestoresARun) {
@@ -160,6 +161,15 @@ TEST(Training, AnEmptyOrMaskedBatchChangesNothing) {
   EXPECT_EQ(one.learner.reinforce(batch, 1, 1).tokens, 0);
   EXPECT_EQ(one.learner.reinforce({}, 1, 1).loss, 0);
   EXPECT_EQ(one.state(), before);
+}
+
+TEST(Training, RefusesSubsetsAsLargeAsTheGroup) {
+  RunConfig config = tiny_config();
+  config.learn.advantage = "pkpo";
+  config.rollout.group_size = config.learn.advantage_k;
+  EXPECT_THROW(OneRank(config, "llama"), UserError);
+  config.rollout.group_size = config.learn.advantage_k + 1;
+  EXPECT_NO_THROW(OneRank(config, "llama"));
 }
 
 TEST(Training, ForcedTokensAreNoLossTargets) {

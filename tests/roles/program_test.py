@@ -1,4 +1,5 @@
 """End-to-end tests of the program with the tiny random model: role splits, resume, signals, replay, errors, commands."""
+import array
 import glob
 import json
 import os
@@ -21,8 +22,15 @@ logprob_gap_mean logprob_gap_max staleness learning_rate rollout_s verify_s lear
 rollout_tokens_per_s learn_tokens_per_s peak_rss_bytes""".split()
 
 
+# The random model's sets are all malformed and give no gradient. These options do: the decay moves the weights away from the
+# reference, and the KL term pulls them back.
+MOVING = ["--learn.learning_rate=1e-3", "--learn.weight_decay=10", "--learn.kl_coefficient=0.5"]
+
+
 class Program(unittest.TestCase):
     """A fresh folder for each test, and how the program is called."""
+
+    PATIENCE_S = 240
 
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="setrl-test-")
@@ -42,7 +50,7 @@ class Program(unittest.TestCase):
 
     def call(self, *arguments, code=0, **keywords):
         process = self.start(*arguments, **keywords)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=self.PATIENCE_S)
         self.assertEqual(process.returncode, code, f"{arguments}\n{out}\n{err}")
         return out + err
 
@@ -108,20 +116,21 @@ class Replacement(Program):
 
 class Resume(Program):
     def test_a_continued_run_equals_the_uninterrupted_one(self):
-        self.train("whole", "--run.steps=4", "--store.every=2")
+        self.train("whole", "--run.steps=4", "--store.every=2", *MOVING)
         # Killed after the checkpoint of step 2, with lines of later steps already written.
-        process = self.start("train", f"--run.dir={self.path('cut')}", "--rollout.max_new_tokens=24", "--run.steps=4", "--store.every=2")
+        process = self.start("train", f"--run.dir={self.path('cut')}", "--rollout.max_new_tokens=24", "--run.steps=4", "--store.every=2", *MOVING)
         done = self.path("cut/checkpoints/step-000002/DONE")
         while not os.path.exists(done) and process.poll() is None:
             time.sleep(0.005)
         process.kill()
         process.communicate()
         self.assertTrue(os.path.exists(done))
-        self.train("cut", "--run.steps=4", "--store.every=2", "--run.resume=auto")
+        self.train("cut", "--run.steps=4", "--store.every=2", *MOVING, "--run.resume=auto")
+        self.assertGreater(self.metrics("whole")[-1]["grad_norm"], 0)
         self.assertEqual(self.metrics("cut"), self.metrics("whole"))
         self.assertEqual(self.weights("cut"), self.weights("whole"))
         # Once finished, continuing has nothing to do and changes nothing.
-        self.train("cut", "--run.steps=4", "--store.every=2", "--run.resume=auto")
+        self.train("cut", "--run.steps=4", "--store.every=2", *MOVING, "--run.resume=auto")
         self.assertEqual(self.metrics("cut"), self.metrics("whole"))
 
     def test_another_number_of_learners_continues(self):
@@ -137,6 +146,62 @@ class Resume(Program):
     def test_a_run_is_not_overwritten(self):
         self.train("run", "--run.steps=1")
         self.assertIn("run.resume=auto", self.train("run", "--run.steps=1", code=2))
+
+
+class Adapters(Program):
+    """learn.lora_rank: checkpoints hold the adapters, everything that opens one sees the merged model."""
+
+    OPTIONS = ["--learn.lora_rank=4", "--learn.lora_alpha=8", "--learn.lora_targets=q_proj,v_proj,down_proj",
+               "--store.every=1"]
+
+    def tensors(self, path):
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+            data = file.read()
+        header.pop("__metadata__")
+        return {name: (entry["shape"], array.array("f", data[slice(*entry["data_offsets"])])) for name, entry in header.items()}
+
+    def test_run_resume_and_exports(self):
+        # The cold start moves the adapters; a random model's completions would not (all are malformed).
+        self.call("sft", f"--run.dir={self.path('whole')}", *self.OPTIONS, "--sft.cases=64", "--sft.epochs=1",
+                  "--sft.learning_rate=0.01")
+        start = [f"--model.path={self.path('whole')}", *self.OPTIONS, "--learn.schedule=constant"]
+        self.train("cut", "--run.steps=1", *start)
+        self.train("cut", "--run.steps=2", *start, "--run.resume=auto")
+        self.train("uncut", "--run.steps=2", *start)
+        self.assertEqual(self.metrics("cut"), self.metrics("uncut"))
+        self.assertEqual(self.weights("cut"), self.weights("uncut"))
+
+        merged_folder, adapter_folder, base_folder = (self.path(name) for name in ("whole-export", "adapters", "base"))
+        self.weights("whole")
+        self.call("export", self.path("whole"), f"--output={adapter_folder}", "--export.format=peft")
+        shape = ["--model.random_hidden=128", "--model.random_layers=4", "--model.random_vocabulary=1024"]
+        self.call("export", "--model.path=random", *shape, f"--output={base_folder}")
+        with open(os.path.join(adapter_folder, "adapter_config.json")) as file:
+            config = json.load(file)
+        self.assertEqual((config["peft_type"], config["r"], config["lora_alpha"], config["target_modules"]),
+                         ("LORA", 4, 8, ["q_proj", "v_proj", "down_proj"]))
+        adapters = self.tensors(os.path.join(adapter_folder, "adapter_model.safetensors"))
+        merged = self.tensors(os.path.join(merged_folder, "model.safetensors"))
+        base = self.tensors(os.path.join(base_folder, "model.safetensors"))
+        self.assertEqual(len(adapters), 4 * 3 * 2)
+        moved = 0
+        for name, (size, before) in base.items():
+            after = merged[name][1]
+            module = "base_model.model." + name[:-len(".weight")]
+            if module + ".lora_A.weight" not in adapters:
+                self.assertEqual(after, before, name)
+                continue
+            (_, a), (_, b) = adapters[module + ".lora_A.weight"], adapters[module + ".lora_B.weight"]
+            for row in range(0, size[0], 17):
+                for column in range(0, size[1], 13):
+                    change = 8 / 4 * sum(b[row * 4 + r] * a[r * size[1] + column] for r in range(4))
+                    moved = max(moved, abs(change))
+                    self.assertAlmostEqual(after[row * size[1] + column], before[row * size[1] + column] + change, delta=1e-6)
+        self.assertGreater(moved, 1e-4)
+        out = self.call("export", f"--model.path={base_folder}", f"--output={self.path('x')}", "--export.format=peft", code=2)
+        self.assertIn("holds no adapters", out)
 
 
 class Signals(Program):
@@ -162,8 +227,8 @@ class Signals(Program):
 
 class Replay(Program):
     def test_stored_trajectories_give_the_same_update(self):
-        self.train("live", "--run.steps=2")
-        self.train("replayed", "--run.steps=2", f"--learn.replay={self.path('live')}")
+        self.train("live", "--run.steps=2", *MOVING)
+        self.train("replayed", "--run.steps=2", *MOVING, f"--learn.replay={self.path('live')}")
         self.assertEqual(self.weights("live"), self.weights("replayed"))
         for live, replayed in zip(self.metrics("live"), self.metrics("replayed")):
             self.assertEqual(live["loss"], replayed["loss"])

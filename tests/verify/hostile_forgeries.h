@@ -113,6 +113,15 @@ def answer():
     os.write(3, b"\xff\x00]]}{\n\n\n")
     os._exit(0))py"},
       {"closes_its_descriptors", "ended before", "import os\ndef answer():\n    os.closerange(0, 100)\n    return 1\n"},
+      {"changes_the_flags_of_its_pipe", "", R"py(
+import fcntl, os
+def answer():
+    for flags in (os.O_NONBLOCK, os.O_NONBLOCK | os.O_DIRECT | os.O_ASYNC):
+        try:
+            fcntl.fcntl(3, fcntl.F_SETFL, flags)
+        except OSError:
+            pass
+    return "contained")py"},
       {"duplicates_its_descriptors", "is false", R"py(
 import os
 def answer():

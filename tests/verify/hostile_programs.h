@@ -104,6 +104,24 @@ def answer():
         except OSError:
             pass
     return "contained")py"},
+      {"signal_by_descriptor", "", R"py(
+import fcntl, os
+def answer():
+    # The kernel sends a signal of choice to the owner of a descriptor: it must not be possible to name another.
+    source, sink = os.pipe()
+    found = []
+    for command, value in ((8, os.getppid()), (8, 1), (10, 9), (1024, 0), (1026, 1), (1031, 4096)):
+        try:
+            fcntl.fcntl(source, command, value)
+            found.append(command)
+        except OSError:
+            pass
+    try:
+        fcntl.fcntl(source, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        os.write(sink, b"x")
+    except OSError:
+        pass
+    return found or "contained")py"},
       {"stop_itself", "", R"py(
 import os, signal
 def answer():
@@ -251,13 +269,14 @@ def answer():
       {"deletes_its_own_sandbox", "", R"py(
 import os, shutil
 def answer():
-    shutil.rmtree("/", ignore_errors=True)
+    for folder in (os.path.dirname(os.__file__) + "/json", "/dev", "/tmp"):
+        shutil.rmtree(folder, ignore_errors=True)
     for path in ("/tmp", "/usr", "/"):
         try:
             os.rmdir(path)
         except OSError:
             pass
-    return "contained" if os.path.exists(os.__file__) else "gone")py"},
+    return "contained" if os.path.exists(os.path.dirname(os.__file__) + "/json/decoder.py") else "gone")py"},
       {"locks_its_folder", "", R"py(
 import os
 def answer():
@@ -358,10 +377,11 @@ def answer():
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 def answer():
-    # keyctl, add_key, perf_event_open, bpf, userfaultfd, io_uring_setup, memfd_create, shmget, msgget, semget, mq_open,
+    # rt_sigqueueinfo, tkill, tgkill, keyctl, add_key, perf_event_open, bpf, userfaultfd, io_uring_setup, memfd_create, shmget, msgget, semget, mq_open,
     # personality, kcmp, open_by_handle_at, pidfd_open, pidfd_getfd, init_module, kexec_load, iopl (x86-64).
-    numbers = (250, 248, 298, 321, 323, 425, 319, 29, 68, 64, 240, 135, 312, 304, 434, 438, 175, 246, 172)
-    done = [number for number in numbers if libc.syscall(number, 0, 0, 0, 0, 0) != -1]
+    numbers = (129, 200, 234, 250, 248, 298, 321, 323, 425, 319, 29, 68, 64, 240, 135, 312, 304, 434, 438, 175, 246, 172)
+    # Refused as such (EPERM), not for its arguments.
+    done = [number for number in numbers if libc.syscall(number, 0, 0, 0, 0, 0) != -1 or ctypes.get_errno() != 1]
     return done or "contained")py"},
       {"privileges", "", R"py(
 import os

@@ -17,14 +17,15 @@ using ::testing::HasSubstr;
 // bwrap outside, bwrap inside, Python and its next child, of the programs and of the judge (setpriv became bwrap).
 constexpr std::size_t kProcessesOfASandbox = 8;
 
-// A well-behaved program that would notice what another one left: files, patched modules, a changed interpreter.
+// A well-behaved program that would notice what another one left: files, patched modules, a changed interpreter, a pipe
+// that does not wait for its reader.
 const char* const kWellBehaved = R"(
 import json, math, os, sys
 def answer():
     os.mkdir("/tmp/mine")
     open("/tmp/mine/file", "w").write(json.dumps([math.sqrt(4)]))
     left = sorted(set(os.listdir("/tmp")) - {"mine"})
-    return left, open("/tmp/mine/file").read(), sys.getrecursionlimit(), isinstance(1, str), bool(0)
+    return left, open("/tmp/mine/file").read(), sys.getrecursionlimit(), isinstance(1, str), bool(0), "y" * 200_000
 )";
 
 // Waits until the processes that end have ended.
@@ -69,7 +70,7 @@ TEST_P(Hostile, IsContained) {
   EXPECT_EQ(content, "untouched");
   std::filesystem::remove(canary);
 
-  tests.tests = {"assert answer() == ([], '[2.0]', 1000, False, False)"};
+  tests.tests = {"assert answer() == ([], '[2.0]', 1000, False, False, 'y' * 200000)"};
   const ProgramReport next = sandbox().run(tests, kWellBehaved);
   EXPECT_EQ(next.outcome, ProgramOutcome::passed) << "the next program: " << next.reason;
 }

@@ -3,9 +3,11 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/system.h"
 #include "verify/sandbox_support.h"
 
 namespace setrl::verify {
@@ -264,6 +266,20 @@ TEST(Sandboxes, ACommandInFrontOfPython) {
   EXPECT_THAT(reports[2].reason, HasSubstr("PermissionError"));
 }
 
+// Without a sandbox the filter, the limits and the judge are still there.
+TEST(Sandboxes, NoneByExplicitOption) {
+  VerifySection verify = quick_limits();
+  verify.sandbox = "unsafe-none";
+  SandboxPool pool(verify);
+  const auto reports = pool.run({{}, "", {"assert f() == 7"}},
+                                {"def f(): return 7", "import os\ndef f(): return os.fork()",
+                                 "import socket\ndef f(): return socket.socket()", "def f():\n    while True: pass"});
+  EXPECT_EQ(reports[0].outcome, ProgramOutcome::passed) << reports[0].reason;
+  EXPECT_THAT(reports[1].reason, HasSubstr("PermissionError"));
+  EXPECT_THAT(reports[2].reason, HasSubstr("PermissionError"));
+  EXPECT_THAT(reports[3].reason, HasSubstr("CPU time"));
+}
+
 // The sandbox dies with every program: retried, then an outcome of its own, never a wrong answer.
 TEST(Sandboxes, FailuresAreNoVerdict) {
   const std::string folder = std::filesystem::temp_directory_path() / ("setrl-failing-" + std::to_string(::getpid()));
@@ -288,6 +304,27 @@ TEST(Sandboxes, FailuresAreNoVerdict) {
     EXPECT_EQ(verifier.verify(doubling(), text_of({"def twice(x): return 2 * x"}), true, 9).correct_count(), 1);
   }
   std::filesystem::remove_all(folder);
+}
+
+// A program that would be in time on an idle machine is never called wrong because other processes have the cores.
+TEST(Sandboxes, AnOverloadedMachineIsNotTheProgramsFault) {
+  SKIP_WITHOUT_SANDBOX();
+  VerifySection verify = quick_limits();
+  verify.wall_s = 0.5;
+  SandboxPool pool(verify);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> others;
+  for (int i = 0; i < 4 * available_cores(); ++i) {
+    others.emplace_back([&stop] {
+      while (!stop) {
+      }
+    });
+  }
+  const std::string busy = "import time\ndef f():\n    while time.process_time() < 0.3: pass\n    return 1\n";
+  const auto reports = pool.run({{}, "", {"assert f() == 1"}}, {busy, busy + "# again", busy + "# and again"});
+  stop = true;
+  for (auto& other : others) other.join();
+  for (const auto& report : reports) EXPECT_NE(report.outcome, ProgramOutcome::failed) << report.reason;
 }
 
 TEST(Sandboxes, ManyProducersAtOnce) {

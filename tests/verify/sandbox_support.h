@@ -76,16 +76,4 @@ inline std::set<int> descendants() {
   return found;
 }
 
-// Processes of the host whose command line holds `text`.
-inline int count_processes(const std::string& text) {
-  int count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    std::ifstream file(entry.path() / "cmdline");
-    std::string line;
-    std::getline(file, line);
-    count += line.find(text) != std::string::npos ? 1 : 0;
-  }
-  return count;
-}
-
 }  // namespace setrl::verify
