@@ -276,7 +276,7 @@ class Evaluation(Program):
             return json.load(file)
 
     def test_modes_files_figures_and_report(self):
-        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=512", "--sft.epochs=6", "--sft.learning_rate=1e-3")
+        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=256", "--sft.epochs=6", "--sft.learning_rate=3e-3")
         self.modes_equal_an_independent_calculation_and_can_be_drawn()
         self.a_run_evaluates_in_another_mode_and_is_reported()
 
