@@ -49,7 +49,7 @@ record_environment() {
 # newest_step RUN_DIR: step of the newest whole checkpoint, or 0.
 newest_step() {
   local newest=0 mark step
-  for mark in "$1"/checkpoints/step-*/DONE; do
+  for mark in "$1"/checkpoints/step-*[0-9]/DONE; do
     [[ -e $mark ]] || continue
     step=${mark%/DONE}
     step=$((10#${step##*step-}))
@@ -72,5 +72,5 @@ lead_seconds() {
       return at ? substr($0, at + length(key) + 3) + 0 : 0
     }
     { if (value("step_s") > step) step = value("step_s"); if (value("checkpoint_s") > save) save = value("checkpoint_s") }
-    END { lead = 2 * step + 3 * save + 30; print step > 0 ? int(lead) + 1 : fallback }'
+    END { lead = 2 * step + 3 * save + 30; print (step > 0 ? int(lead) + 1 : fallback) }'
 }

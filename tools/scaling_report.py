@@ -52,8 +52,8 @@ def config_value(folder, section, key):
     raise SystemExit(f"error: {folder}/config.cfg has no {section}.{key}")
 
 
-def mean_prompt(setrl, folder):
-    """Tokens of a prompt: from the first step's learn speed, tokens_per_s * seconds = completions + one prompt a group."""
+def mean_prompt(folder):
+    """Tokens of a prompt, where every group was trained on: speed x seconds of learning = completions and a prompt a group."""
     with open(os.path.join(folder, "metrics.jsonl")) as file:
         line = json.loads(file.readline())
     groups = int(config_value(folder, "task", "prompts_per_step"))
@@ -66,11 +66,9 @@ def forecast(setrl, machine, run, ranks, prompts, prompt_tokens):
     command = [setrl, "plan", "--config", os.path.join(run["folder"], "config.cfg"), f"--plan.machine={machine}", "--plan.json",
                f"--plan.ranks={ranks}", f"--task.prompts_per_step={prompts}", f"--plan.new_tokens={run['new_tokens']}",
                f"--plan.prompt_tokens={prompt_tokens}", "--topology.learner=0", "--topology.rollout=0", "--topology.verifier=0"]
-    with open(machine) as file:
-        devices = int(re.search(r"devices_per_node\s*=\s*(\d+)", file.read())[1])
-    # Measured ranks share one node; larger jobs take one rank a device.
-    measured = ranks <= run["largest_measured"]
-    command += [f"--plan.ranks_per_node={ranks if measured else devices}"]
+    # Measured ranks share one node; larger jobs take one rank a device, which is the plan's default.
+    if ranks <= run["largest_measured"]:
+        command.append(f"--plan.ranks_per_node={ranks}")
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if result.returncode != 0:
         raise SystemExit(f"error: {' '.join(command)}\n{result.stderr}")
@@ -160,7 +158,7 @@ def main():
     forecasts = {}
     if options.machine:
         machine = os.path.abspath(options.machine)
-        tokens = mean_prompt(options.setrl, runs[0]["folder"])
+        tokens = mean_prompt(runs[0]["folder"])
         problems = int(config_value(runs[0]["folder"], "task", "prompts_per_step"))
         count = runs[-1]["ranks"]
         for run in runs:

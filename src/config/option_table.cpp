@@ -180,6 +180,8 @@ void task_options(Table& t) {
   t.integer("task.prompts_per_step", at, &S::prompts_per_step, 1, 1 << 20, "problems", "Problems of a training step.");
   t.number("task.min_probability", at, &S::min_probability, 0, 1, "", "Golds below this probability are dropped.");
   t.flag("task.true_pathology_only", at, &S::true_pathology_only, "The only gold is the patient's true condition.");
+  t.flag("task.programs", at, &S::programs,
+         "jsonl: answers are Python programs, judged by the \"tests\" of each line.");
   t.flag("task.list_options", at, &S::list_options, "Name every possible condition in the prompt.");
   t.integer<S, std::int64_t>("task.max_prompt_tokens", at, &S::max_prompt_tokens, 16, 1 << 24, "tokens",
                              "A longer prompt ends the run with an error that names the problem.");

@@ -35,6 +35,7 @@ struct TaskSection {
   double min_probability = 0;  // DDXPlus: golds below this probability are dropped
   bool true_pathology_only = false;
   std::int64_t max_prompt_tokens = 3072;
+  bool programs = false;               // jsonl: answers are programs
   bool list_options = false;           // name the possible answers in the prompt
   std::string context = "modified";    // HotPotQA: modified | distractor
   std::int64_t max_characters = 6000;  // HotPotQA: problems with a longer text are left out, 0 = none is

@@ -95,6 +95,7 @@ int run_supervised(const Session& session) {
     metrics->truncate_after(done);
     progress = std::make_unique<Progress>("sft", done + 1, steps);
   }
+  std::int64_t saved = resume && resume->of_this_run ? done : -1;
   bool stopped = false;
   for (std::int64_t step = done + 1; step <= steps && !stopped; ++step) {
     const Stopwatch clock;
@@ -121,11 +122,14 @@ int run_supervised(const Session& session) {
     }
     stopped = stop_requested(session.world) && step < steps;
     if (!stopped && step < steps && session.config.store.every > 0 && step % session.config.store.every == 0) {
+      saved = step;
       role.save(step, step, "sft", metrics ? settle_metrics(*metrics) : "");
     }
   }
-  if (stopped) role.abandon_save();
-  role.save(done, done, "sft", metrics ? settle_metrics(*metrics) : "");
+  if (saved != done) {
+    if (stopped) role.abandon_save();
+    role.save(done, done, "sft", metrics ? settle_metrics(*metrics) : "");
+  }
   role.finish_saves();
   if (session.is_root()) {
     progress->clear();

@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint64_t kFillerSeed = 20240607;
 constexpr const char* kPlaceholder = "{format}";
 constexpr const char* kFields[] = {"id", "prompt", "messages", "golds", "grader", "payload", "stratum"};
+constexpr const char* kProgramFields[] = {"id", "prompt", "messages", "golds", "tests", "imports", "setup", "stratum"};
 constexpr const char* kGraders[] = {"exact", "external"};
 
 std::string file_of(const RunConfig& config, const char* name) {
@@ -102,7 +103,10 @@ std::vector<GoldAnswer> read_golds(const JsonLine& line) {
 }  // namespace
 
 JsonlTask::JsonlTask(const RunConfig& config)
-    : grammar_(text::grammar_of(config)), train_(file_of(config, "train.jsonl")), test_(file_of(config, "test.jsonl")) {
+    : grammar_(text::grammar_of(config)),
+      programs_(config.task.programs),
+      train_(file_of(config, "train.jsonl")),
+      test_(file_of(config, "test.jsonl")) {
   check(train_, "train");
   check(test_, "test");
 }
@@ -137,9 +141,10 @@ Problem JsonlTask::problem(const std::string& name, std::int64_t index) const {
 
 Problem JsonlTask::read_problem(const JsonLine& line, const std::string& split, std::int64_t index) const {
   for (const auto& [key, value] : line.object().items()) {
-    if (!is_one_of(kFields, key)) {
-      line.fail("the field \"" + key + "\" is none of " + fmt::format("{}", fmt::join(kFields, ", ")));
-    }
+    if (programs_ ? is_one_of(kProgramFields, key) : is_one_of(kFields, key)) continue;
+    line.fail("the field \"" + key + "\" is none of " +
+              (programs_ ? fmt::format("{}", fmt::join(kProgramFields, ", "))
+                         : fmt::format("{} (with task.programs: tests, imports, setup)", fmt::join(kFields, ", "))));
   }
   Problem problem;
   std::string id = std::to_string(index);
@@ -151,8 +156,30 @@ Problem JsonlTask::read_problem(const JsonLine& line, const std::string& split, 
   problem.task = name_;
   problem.messages = read_messages(line);
   add_instructions(problem.messages, text::instructions(grammar_));
-  problem.golds = read_golds(line);
   if (line.has("stratum")) line.get<std::string>("stratum", "a string");
+  problem.payload = read_grading(line, problem).dump();
+  return problem;
+}
+
+nlohmann::json JsonlTask::read_grading(const JsonLine& line, Problem& problem) const {
+  auto golds = read_golds(line);
+  if (programs_) {
+    const auto strings = [&](const char* field) {
+      return line.has(field) ? line.get<std::vector<std::string>>(field, "a list of strings")
+                             : std::vector<std::string>{};
+    };
+    const auto tests = strings("tests");
+    if (tests.empty()) line.fail("task.programs needs \"tests\"");
+    nlohmann::json references = nlohmann::json::array();
+    for (const auto& gold : golds) references.push_back(gold.text);
+    // Every program that passes is correct: there is no list of golds.
+    return {{"grader", "tests"},
+            {"tests", tests},
+            {"imports", strings("imports")},
+            {"setup", line.has("setup") ? line.get<std::string>("setup", "a string") : ""},
+            {"references", references}};
+  }
+  problem.golds = std::move(golds);
   const auto grader = line.has("grader") ? line.get<std::string>("grader", "a string") : std::string(kGraders[0]);
   if (!is_one_of(kGraders, grader)) {
     line.fail("the grader \"" + grader + "\" is none of " + fmt::format("{}", fmt::join(kGraders, ", ")));
@@ -160,21 +187,25 @@ Problem JsonlTask::read_problem(const JsonLine& line, const std::string& split, 
   if (grader == "exact" && problem.golds.empty()) line.fail("the grader \"exact\" needs \"golds\"");
   nlohmann::json payload = {{"grader", grader}};
   if (line.has("payload")) payload["payload"] = line.object().at("payload");
-  problem.payload = payload.dump();
-  return problem;
+  return payload;
 }
 
 AnswerSet JsonlTask::gold_answer_set(const Problem& problem, const text::Grammar& grammar) const {
-  if (problem.golds.empty()) {
+  auto golds = problem.golds;
+  if (programs_) {
+    const auto references = nlohmann::json::parse(problem.payload).at("references").get<std::vector<std::string>>();
+    for (const auto& reference : references) golds.push_back({reference, {}, 1});
+  }
+  if (golds.empty()) {
     throw_user_error("problem {} has no golds: sft needs \"golds\" also where another grader decides", problem.id);
   }
   AnswerSet set;
   set.think = "Candidates in order of their probability.";
   GoldSetBuilder builder(static_cast<std::size_t>(grammar.k));
-  for (const auto& gold : problem.golds) {
-    builder.add(gold.text, gold.probability >= 0 ? gold.probability : 1.0 / static_cast<double>(problem.golds.size()));
+  for (const auto& gold : golds) {
+    builder.add(gold.text, gold.probability >= 0 ? gold.probability : 1.0 / static_cast<double>(golds.size()));
   }
-  for (const auto& gold : problem.golds) {
+  for (const auto& gold : golds) {
     for (const auto& alias : gold.aliases) builder.forbid(alias);
   }
   if (grammar.abstention) builder.add_abstentions();

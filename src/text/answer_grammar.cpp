@@ -186,7 +186,7 @@ Grammar grammar_of(const RunConfig& config) {
   grammar.k = config.task.k;
   grammar.confidences = config.reward.kind == "rlcr";
   grammar.abstention = config.reward.abstention;
-  grammar.programs = config.task.name == "mbpp";
+  grammar.programs = config.task.name == "mbpp" || (config.task.name == "jsonl" && config.task.programs);
   return grammar;
 }
 

@@ -17,6 +17,7 @@ class NamedGrader : public Grader {
  public:
   explicit NamedGrader(const RunConfig& config) : exact_(config.reward.abstention, false) {
     if (!config.verify.external.empty()) external_ = std::make_unique<ExternalGrader>(config);
+    if (config.task.programs) programs_ = std::make_unique<ProgramGrader>(config.verify, config.reward.abstention);
   }
   void grade(const Problem& problem, Verdict& verdict) const override { grader_of(problem).grade(problem, verdict); }
   void grade_all(const Problem& problem, const std::vector<Verdict*>& verdicts) const override {
@@ -27,6 +28,7 @@ class NamedGrader : public Grader {
   const Grader& grader_of(const Problem& problem) const {
     const auto name = nlohmann::json::parse(problem.payload).at("grader").get<std::string>();
     if (name == "exact") return exact_;
+    if (name == "tests" && programs_) return *programs_;
     SETRL_CHECK(name == "external", "problem {} names the grader {}", problem.id, name);
     if (!external_) {
       throw_user_error("problem {} has the grader \"external\": give the program's command as verify.external",
@@ -37,6 +39,7 @@ class NamedGrader : public Grader {
 
   SetGrader exact_;
   std::unique_ptr<ExternalGrader> external_;
+  std::unique_ptr<ProgramGrader> programs_;
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Completion text -> verdict. Pure functions of their arguments (no torch, no MPI, no clock), but for programs, which
-// are run in a sandbox (program_grader.h).
+// are run in a sandbox (program_grader.h), and external verifiers (external_grader.h).
 #pragma once
 
 #include <memory>

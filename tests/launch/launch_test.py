@@ -74,6 +74,26 @@ class Mpirun(Launch):
         self.assertEqual(int(everything), cores)
 
 
+class Checks(Launch):
+    def bash(self, text):
+        return self.call("bash", "-c", f"source {SOURCE}/launch/common.sh; source {SOURCE}/launch/run_checks.sh; {text}").strip()
+
+    def test_the_lead_follows_from_measured_steps(self):
+        self.assertEqual(self.bash("lead_seconds . 120"), "120")
+        with open(self.path("metrics.jsonl"), "w") as file:
+            for step, save in ((10.5, 0), (20, 0), (12, 4.0)):
+                file.write(json.dumps({"step": 1, "step_s": step, "checkpoint_s": save}) + "\n")
+        self.assertEqual(self.bash("lead_seconds . 120"), str(2 * 20 + 3 * 4 + 30 + 1))
+        self.assertEqual(os.listdir(self.folder), ["metrics.jsonl"])
+
+    def test_the_newest_whole_checkpoint_counts(self):
+        self.assertEqual(self.bash("newest_step ."), "0")
+        for name in ("step-000008/DONE", "step-000010/DONE", "step-000012.tmp/DONE", "step-000014/index.h5"):
+            os.makedirs(self.path("checkpoints", os.path.dirname(name)))
+            open(self.path("checkpoints", name), "w").close()
+        self.assertEqual(self.bash("newest_step ."), "10")
+
+
 class Plan(Launch):
     def test_the_table_json_and_check(self):
         machine = "--plan.machine=" + os.path.join(SOURCE, "configs/machines/h100_8x.cfg")

@@ -115,8 +115,11 @@ class Cluster:
 
     def recover(self, node):
         """Boots it again: the controller sees an unexpected reboot and requeues the node's jobs."""
-        time.sleep(1.1)  # a boot in the second of the last contact would pass unnoticed
+        time.sleep(1.5)  # a boot in the second of the last contact would pass unnoticed
         self._boot(node)
+        # "Unexpectedly rebooted": SLURM takes the node out until somebody has looked at it.
+        self._until(lambda: "State=DOWN" in self.run("scontrol", "-o", "show", "node", node, check=False), 20, f"the end of {node}")
+        self.run("scontrol", "update", f"nodename={node}", "state=resume")
 
     # ------------------------------------------------------------------ use
 
@@ -169,7 +172,7 @@ class Cluster:
             "SchedulerType=sched/backfill",
             "SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=1,sched_min_interval=100000",
             f"SlurmdTimeout={SILENT_SECONDS}", "SlurmctldTimeout=30", "MessageTimeout=15", "KillWait=5", "InactiveLimit=0",
-            "JobRequeue=1", "ReturnToService=2", "MailProg=/bin/true"]
+            "JobRequeue=1", "ReturnToService=1", "MailProg=/bin/true"]
         for i, (node, gpus) in enumerate(self.gpus.items()):
             gres = f" Gres=gpu:{gpus}" if gpus else ""
             lines.append(f"NodeName={node} NodeHostname={node} NodeAddr=127.0.0.1 Port={first + 1 + i} CPUs={self.cpus} Boards=1 "

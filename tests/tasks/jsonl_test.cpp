@@ -97,6 +97,40 @@ TEST_F(Jsonl, ErrorsNameFileAndLine) {
   EXPECT_THAT(error_of(config_), HasSubstr("test.jsonl: has no lines"));
 }
 
+TEST_F(Jsonl, ProgramsAreJudgedByTests) {
+  config_.task.programs = true;
+  folder_.write("train.jsonl",
+                R"({"prompt": "Double x.", "tests": ["assert f(2) == 4"], "golds": ["def f(x):\n    return 2 * x"]})"
+                "\n"
+                R"({"prompt": "Negate x.", "tests": ["assert f(2) == -2"], "golds": ["def f(x):\n    return -x"]})"
+                "\n"
+                R"({"prompt": "One.", "tests": ["assert f(2) == 1"], "golds": ["def f(x):\n    return 1"]})");
+  const auto problem = problem_of(
+      R"({"prompt": "Double x.", "tests": ["assert f(a) == 4"], "setup": "a = 2", "imports": ["import math"]})");
+  EXPECT_TRUE(problem.golds.empty());
+  const auto payload = nlohmann::json::parse(problem.payload);
+  EXPECT_EQ(payload.at("tests"), nlohmann::json({"assert f(a) == 4"}));
+  EXPECT_EQ(payload.at("setup"), "a = 2");
+  EXPECT_EQ(payload.at("imports"), nlohmann::json({"import math"}));
+  const auto task = make_task(config_);
+  const auto grammar = text::grammar_of(config_);
+  EXPECT_TRUE(grammar.programs);
+  EXPECT_THAT(problem.messages.at(0).content, HasSubstr("Python program"));
+  const auto set = task->gold_answer_set(task->problem("train", 0), grammar);
+  EXPECT_EQ(set.answers.at(0), "def f(x):\n    return 2 * x");
+  EXPECT_EQ(set.confidences.at(0), 1);
+  EXPECT_THROW(task->gold_answer_set(problem, grammar), UserError);
+  for (const char* line :
+       {R"({"prompt": "x", "golds": ["y"]})", R"({"prompt": "x", "tests": []})", R"({"prompt": "x", "tests": "t"})",
+        R"({"prompt": "x", "tests": ["t"], "grader": "exact"})"}) {
+    folder_.write("test.jsonl", line);
+    EXPECT_THAT(error_of(config_), HasSubstr("test.jsonl: line 1: ")) << line;
+  }
+  config_.task.programs = false;
+  folder_.write("train.jsonl", R"({"prompt": "x", "golds": ["y"]})");
+  EXPECT_THAT(error_of_line(R"({"prompt": "x", "tests": ["t"]})"), HasSubstr("task.programs"));
+}
+
 TEST_F(Jsonl, GoldSetsTakeOtherProblemsGoldsAsWrongAnswers) {
   const auto task = make_task(config_);
   const auto grammar = text::grammar_of(config_);

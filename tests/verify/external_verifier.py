@@ -1,13 +1,10 @@
-""
-    "An external verifier with faults, for the tests. Right are the answers in the payload's list " right ".
+"""An external verifier with faults, for the tests. Right are the answers in the payload's list "right".
 
-    external_verifier.py MODE[FOLDER]
+  external_verifier.py MODE [FOLDER]
 
-    MODE : good;
-or one that shows its fault on every request : hang, crash, garbage, number, other_id, no_correct, short, two_lines,
-    huge, refuse, deaf(reads nothing), spawn(leaves a child behind and hangs);
-or crash_once, hang_once : the fault shows on the first request only(FOLDER keeps the mark), then good;
-or slow : 20 ms a request; or count: appends its
+MODE: good; or one that shows its fault on every request: hang, crash, garbage, number, other_id, no_correct, short,
+two_lines, huge, refuse, deaf (reads nothing), spawn (leaves a child behind and hangs); or crash_once, hang_once: the fault
+shows on the first request only (FOLDER keeps the mark), then good; or slow: 20 ms a request; or count: appends its
 process id to FOLDER/pids and how many requests it holds at once to FOLDER/held.
 """
 import json
