@@ -40,9 +40,10 @@ record_environment() {
     echo "cpu       $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores"
     echo "gpus      $(nvidia-smi -L 2> /dev/null | wc -l)"
     echo "limits    memlock $(ulimit -l), open files $(ulimit -n), stack $(ulimit -s)"
-    echo "modules   ${LOADEDMODULES:-none}"
     echo "variables"
     env | grep -E '^(SLURM|OMPI|PMIX|UCX|NCCL|OMP|MKL|SETRL|CUDA_VISIBLE)' | grep -viE 'token|secret|password|_key' | sort | sed 's/^/  /'
+    # Last, as its success stands for the whole: of the line above even "nothing found" is fine.
+    echo "modules   ${LOADEDMODULES:-none}"
   } > "$file" || die "cannot write $file: is the disk full?"
 }
 

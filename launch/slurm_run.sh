@@ -97,6 +97,8 @@ launcher=(srun --mpi=pmix --cpu-bind=none)
 if ((groups > 1)); then
   launcher+=(--het-group="0-$((groups - 1))")
 elif [[ -n ${SETRL_RANKS:-} ]]; then
+  # The allocation's own count would only be warned about.
+  unset SLURM_NTASKS_PER_NODE
   launcher+=(--ntasks="$SETRL_RANKS")
 fi
 # shellcheck disable=SC2206  # several options in one variable
@@ -123,7 +125,8 @@ end=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e | head -n 1)" +%s 2> /dev/nu
 timer=''
 if [[ $command == train ]] && ((end > 0)); then
   left=$((end - $(date +%s)))
-  ((lead > left / 2)) && lead=$((left / 2))
+  # However long the lead, the ranks get a fifth of the time.
+  ((lead > left * 4 / 5)) && lead=$((left * 4 / 5))
   say "the ranks will be told $lead s before the time limit, in $((left - lead)) s"
   # An inner shell ends with its sleep: a killed timer leaves nothing behind.
   (
@@ -140,7 +143,9 @@ while :; do
   wait "$pid" || code=$?
   kill -0 "$pid" 2> /dev/null || break
 done
-[[ -n $timer ]] && kill "$timer" 2> /dev/null
+if [[ -n $timer ]]; then
+  kill "$timer" 2> /dev/null || true # it may have ended
+fi
 say "the program ended with code $code"
 
 # A rank that was killed from outside could not say why.

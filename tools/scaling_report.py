@@ -101,6 +101,7 @@ def plot(path, runs, kind, forecasts):
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    import matplotlib.ticker
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2), constrained_layout=True)
     ranks = [run["ranks"] for run in runs]
     base = runs[0]
@@ -136,6 +137,9 @@ def plot(path, runs, kind, forecasts):
     right.set_xticks(list(places), [str(n) for n in ranks])
     right.set(xlabel="ranks", ylabel="seconds of a step", title="where the time goes")
     right.legend(frameon=False)
+    for axis in (left, middle):
+        axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    left.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     for axis in (left, middle, right):
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

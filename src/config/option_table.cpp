@@ -140,9 +140,10 @@ void run_options(Table& t) {
       Effect::machine);
   t.integer<S, std::uint64_t>("run.seed", at, &S::seed, 0, kMax<std::uint64_t>, "", "Seed of every random choice.");
   t.integer<S, std::int64_t>("run.steps", at, &S::steps, 0, kMax<std::int64_t>, "steps", "Training steps of the run.");
-  t.integer("run.threads", at, &S::threads, 0, 1024, "threads",
-            "Compute threads of a rank; 0: all cores of the host in the synchronous mode, where roles work in turn.",
-            Effect::machine);
+  t.integer(
+      "run.threads", at, &S::threads, 0, 1024, "threads",
+      "Compute threads of a rank; 0: the cores it may run on, shared with ranks of its role (roles work in turn).",
+      Effect::machine);
   t.choice("run.log_level", at, &S::log_level, {"debug", "info", "warning", "error"},
            "Least level shown on the terminal.", Effect::machine);
   t.number("run.deadline_s", at, &S::deadline_s, 0, kAnyHigh, "seconds",

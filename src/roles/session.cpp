@@ -1,7 +1,10 @@
 #include "roles/session.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "base/system.h"
 #include "config/options.h"
 
@@ -13,11 +16,33 @@ RunConfig evaluation_config(const RunConfig& config) {
   return result;
 }
 
+namespace {
+
+// In the synchronous mode roles work in turn: ranks of different roles on one host may each use all of its cores, ranks
+// of the same role share them (twice as many threads as cores take several times as long, as waiting threads spin).
+int compute_threads(const RunConfig& config, const topology::Plan& plan, comm::Communicator& world) {
+  if (config.run.threads > 0) return config.run.threads;
+  // Ranks that the launcher has bound to different cores do not meet.
+  const std::uint64_t mine = stable_hash(fmt::format("{} {}", host_name(), fmt::join(core_numbers(), ",")));
+  std::vector<std::uint64_t> places(static_cast<std::size_t>(world.size()));
+  world.all_gather(&mine, sizeof mine, places.data());
+  const auto& role = plan.ranks.at(static_cast<std::size_t>(world.rank()));
+  int learners = 0, rollouts = 0;
+  for (std::size_t rank = 0; rank < places.size(); ++rank) {
+    if (places[rank] != mine) continue;
+    if (plan.ranks[rank].learner) ++learners;
+    if (plan.ranks[rank].rollout) ++rollouts;
+  }
+  const int sharing = std::max({1, role.learner ? learners : 0, role.rollout ? rollouts : 0});
+  return std::max(1, available_cores() / sharing);
+}
+
+}  // namespace
+
 std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan plan, comm::Communicator& world) {
   log::set_identity(world.size() > 1 ? world.rank() : -1,
                     plan.ranks.at(static_cast<std::size_t>(world.rank())).role_name());
-  // In the synchronous mode roles work in turn, so each rank may use all cores that it is allowed to.
-  at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
+  at::set_num_threads(compute_threads(config, plan, world));
   auto groups = topology::make_groups(world, plan);
   std::unique_ptr<Session> session(new Session{
       config, world, std::move(plan), std::move(groups), open_policy(config), tasks::make_task(config),

@@ -86,6 +86,12 @@ class Checks(Launch):
         self.assertEqual(self.bash("lead_seconds . 120"), str(2 * 20 + 3 * 4 + 30 + 1))
         self.assertEqual(os.listdir(self.folder), ["metrics.jsonl"])
 
+    def test_the_environment_is_recorded_where_no_variable_is_set(self):
+        bare = f"env -i PATH=$PATH SETRL_BUILD={BUILD} bash -c 'source {SOURCE}/launch/common.sh; source {SOURCE}/launch/run_checks.sh; "
+        self.bash(bare + "unset SETRL_BUILD; record_environment run here'")
+        with open(glob.glob(self.path("run/logs/environment-*.txt"))[0]) as file:
+            self.assertTrue(file.read().endswith("variables\nmodules   none\n"))
+
     def test_the_newest_whole_checkpoint_counts(self):
         self.assertEqual(self.bash("newest_step ."), "0")
         for name in ("step-000008/DONE", "step-000010/DONE", "step-000012.tmp/DONE", "step-000014/index.h5"):

@@ -104,6 +104,7 @@ class OnCluster(unittest.TestCase):
         """Weights byte for byte, and every number of metrics.jsonl that is no timing."""
         self.assertEqual(self.weights(self.run_dir), self.weights(folder))
         keys = ("step", "reward_mean", "loss", "grad_norm", "entropy", "logprob_gap_max", "tokens_per_completion")
+        self.assertTrue(any(line["grad_norm"] > 0 for line in self.metrics()), "nothing was learned: the comparison is empty")
         self.assertEqual([[line[k] for k in keys] for line in self.metrics()], [[line[k] for k in keys] for line in self.metrics(folder)])
 
     def ranks(self):
@@ -181,12 +182,15 @@ class Jobs(OnCluster):
 
 
 class Requeue(OnCluster):
-    RUN = ("--store.every=4", "--run.threads=1", "--rollout.max_new_tokens=32")
+    # A random model's sets are all malformed and earn the same. Decay moves its weights off the initial ones, and the pull
+    # back to those (KL) gives every step a gradient that depends on its texts.
+    RUN = ("--store.every=4", "--run.threads=1", "--rollout.max_new_tokens=32", "--learn.weight_decay=0.1",
+           "--learn.kl_coefficient=0.1")
 
     def test_time_limit_signal_save_requeue_resume(self):
         # A limit of a minute and a lead of 52 s: told after about eight. The next start knows its steps' times.
-        job = self.submit("cpu_demo.sh", *self.RUN, "--run.steps=120", sbatch=["--time=1"], SETRL_LEAD="52", SETRL_RANKS="3")
-        whole = self.uninterrupted(*self.RUN, "--run.steps=120", ranks=3)
+        job = self.submit("cpu_demo.sh", *self.RUN, "--run.steps=160", sbatch=["--time=1"], SETRL_LEAD="52", SETRL_RANKS="3")
+        whole = self.uninterrupted(*self.RUN, "--run.steps=160", ranks=3)
         self.finish(job, "COMPLETED", seconds=170)
         self.assertGreaterEqual(int(self.cluster.field(job, "Restarts")), 1)
         out = self.output()
