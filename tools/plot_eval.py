@@ -123,8 +123,7 @@ def unique_answers(axes, entries):
         axes.bar(x, shares, width=width, color=colour, alpha=0.85,
                  label=f"{label} (mean {sum(counts) / len(counts):.2f} in {document['curve'][-1]['answers']} answers)")
     axes.set(xlabel="different answers of a problem", ylabel="share of the problems")
-    if highest <= 20:
-        axes.set_xticks(range(highest + 1))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlim(-0.6, highest + 0.6)
 
 

@@ -13,7 +13,7 @@ namespace setrl::commands {
 namespace {
 
 constexpr double kWidth = 440, kHeight = 280;
-constexpr double kLeft = 58, kRight = 14, kTop = 34, kBottom = 44;
+constexpr double kLeft = 58, kRight = 14, kTop = 48, kBottom = 44;
 constexpr double kLargestDot = 7;  // radius
 
 struct Range {
@@ -51,7 +51,10 @@ class Plot {
         if (!std::isfinite(x) || !std::isfinite(y)) continue;
         x_.add(x);
         y_.add(y);
-        if (series.bars) y_.add(0);
+        if (!series.bars) continue;
+        y_.add(0);
+        x_.add(x - bar_step(series) / 2);
+        x_.add(x + bar_step(series) / 2);
       }
       for (const auto& [low, high] : series.band) {
         y_.add(low);
@@ -163,13 +166,13 @@ class Plot {
     }
     line(series.points, series.colour, "none", 1.8);
     if (series.weights.empty()) return;
-    const double most = *std::max_element(series.weights.begin(), series.weights.end());
+    const auto [least, most] = std::minmax_element(series.weights.begin(), series.weights.end());
     for (std::size_t i = 0; i < series.points.size() && i < series.weights.size(); ++i) {
       const auto [x, y] = series.points[i];
       if (!std::isfinite(x) || !std::isfinite(y)) continue;
-      text_ +=
-          fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\" fill=\"{}\" opacity=\"0.8\"/>", px(x), py(y),
-                      most > 0 ? std::max(1.5, kLargestDot * std::sqrt(series.weights[i] / most)) : 2, series.colour);
+      text_ += fmt::format(
+          "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\" fill=\"{}\" opacity=\"0.8\"/>", px(x), py(y),
+          *most > *least ? std::max(1.5, kLargestDot * std::sqrt(series.weights[i] / *most)) : 2.5, series.colour);
     }
   }
 
@@ -183,13 +186,14 @@ class Plot {
 
   void legend() {
     if (chart_.series.size() < 2) return;
-    double y = kTop + 8;
+    constexpr double kCharacter = 6, kGap = 34;  // about the width of a letter of 11 pixels
+    double x = kLeft;
     for (const auto& series : chart_.series) {
       text_ += fmt::format(
-          "<rect x=\"{}\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{}\"/><text x=\"{}\" y=\"{}\" "
+          "<rect x=\"{}\" y=\"30\" width=\"14\" height=\"4\" fill=\"{}\"/><text x=\"{}\" y=\"36\" "
           "class=\"tick\">{}</text>",
-          kLeft + 10, y, series.colour, kLeft + 30, y + 6, html_escape(series.label));
-      y += 15;
+          x, series.colour, x + 19, html_escape(series.label));
+      x += kGap + kCharacter * static_cast<double>(series.label.size());
     }
   }
 

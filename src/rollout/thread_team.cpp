@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <chrono>
 #include <utility>
 
 #include "base/error.h"
@@ -11,6 +12,8 @@ namespace setrl::rollout {
 namespace {
 // About 30 microseconds: longer than the usual difference between threads, shorter than a time slice.
 constexpr int kSpins = 2000;
+// Then the core is offered to others, but not given up: a core that falls asleep wakes slowly, above all a virtual one.
+constexpr auto kLongestWait = std::chrono::milliseconds(2);
 }  // namespace
 
 namespace {
@@ -87,6 +90,10 @@ void ThreadTeam::barrier() {
   for (int spin = 0; spin < kSpins; ++spin) {
     if (generation_.load(std::memory_order_acquire) != generation) return;
     __builtin_ia32_pause();
+  }
+  for (const auto end = std::chrono::steady_clock::now() + kLongestWait; std::chrono::steady_clock::now() < end;) {
+    if (generation_.load(std::memory_order_acquire) != generation) return;
+    sched_yield();
   }
   std::unique_lock<std::mutex> lock(mutex_);
   sleepers_.fetch_add(1, std::memory_order_seq_cst);

@@ -1,5 +1,6 @@
 // The threads of one engine: they run one body together and meet at barriers that cost under a microsecond. A waiting
-// thread spins briefly, then sleeps, so an idle engine costs nothing. One thread owns and calls a team.
+// thread spins, then yields for some milliseconds, then sleeps, so an idle engine costs nothing. One thread owns and
+// calls a team.
 #pragma once
 
 #include <atomic>

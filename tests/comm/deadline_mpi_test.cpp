@@ -65,6 +65,28 @@ TEST(Deadline, OfASmallReductionNamesTheMissing) {
   });
 }
 
+// A request fails where it is waited for. The first one makes its communicator, with all ranks.
+TEST(Deadline, OfARequestNamesTheMissing) {
+  const auto signals = world().split(0, "signals");
+  std::vector<float> mine(100000), all(mine.size() * static_cast<std::size_t>(world().size()));
+  const std::size_t bytes = mine.size() * sizeof(float);
+  world().start_all_gather(mine.data(), bytes, all.data())->wait();
+  runtime().set_deadline(0.3);
+  if (world().rank() != last()) {
+    const auto request = world().start_all_gather(mine.data(), bytes, all.data());
+    EXPECT_THAT(error_of([&] { request->wait(); }),
+                AllOf(HasSubstr("all_gather #"), HasSubstr("of 'world in the background'"),
+                      HasSubstr("missing: rank " + std::to_string(last()))));
+    signals->send(last(), kDone, {});
+    return;
+  }
+  int left = last();
+  while (left > 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while (signals->try_receive(kAnySource, kDone)) --left;
+  }
+}
+
 TEST(Deadline, OfALargeGatherNamesTheMissing) {
   check_missing_rank("all_gather #", [](Communicator& communicator) {
     std::vector<float> mine(100000), all(mine.size() * static_cast<std::size_t>(communicator.size()));

@@ -194,7 +194,7 @@ class Failures(Launch):
                               "--task.prompts_per_step=256", "--rollout.max_new_tokens=512", "--run.deadline_s=1",
                               f"--run.dir={self.path('run')}"], env=ENVIRONMENT, text=True, capture_output=True, timeout=100)
         self.assertEqual(out.returncode, 3, out.stderr)
-        self.assertRegex(out.stderr, r"rank 1 \(busy outside communication\) on host \S+ \[rollout, step 1\], its stack:\n")
+        self.assertRegex(out.stderr, r"rank \d \(busy outside communication\) on host \S+ \[\w+, step 1\], its stack:\n")
         self.assertIn("setrl::rollout::", out.stderr)
 
 

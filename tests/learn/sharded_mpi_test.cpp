@@ -170,7 +170,9 @@ TEST(Sharded, StateAndTrafficFollowTheArithmetic) {
       const std::uint64_t before = world().bytes_sent();
       const StepStats stats = learner.reinforce(batch, 2, 3);
       const auto sent = static_cast<double>(world().bytes_sent() - before);
-      EXPECT_GT(stats.micro_batches, 1);
+      if (ranks < 3) {
+        EXPECT_GT(stats.micro_batches, 1);  // beyond, a rank has one group
+      }
       const auto expected = static_cast<double>(update_bytes_sent(spec, config.learn, 4, ranks, stats.micro_batches));
       EXPECT_GE(sent, expected);
       EXPECT_LT(sent, expected + 300.0 * (ranks - 1) + 1) << "and a few agreed sums";

@@ -173,8 +173,8 @@ class Adapters(Program):
         self.assertEqual(self.metrics("cut"), self.metrics("uncut"))
         self.assertEqual(self.weights("cut"), self.weights("uncut"))
 
-        merged_folder, adapter_folder, base_folder = (self.path(name) for name in ("whole-export", "adapters", "base"))
-        self.weights("whole")
+        merged_folder, adapter_folder, base_folder = (self.path(name) for name in ("merged", "adapters", "base"))
+        self.call("export", self.path("whole"), f"--output={merged_folder}")
         self.call("export", self.path("whole"), f"--output={adapter_folder}", "--export.format=peft")
         shape = ["--model.random_hidden=128", "--model.random_layers=4", "--model.random_vocabulary=1024"]
         self.call("export", "--model.path=random", *shape, f"--output={base_folder}")
@@ -276,7 +276,7 @@ class Evaluation(Program):
             return json.load(file)
 
     def test_modes_files_figures_and_report(self):
-        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=512", "--sft.epochs=6", "--sft.learning_rate=1e-3")
+        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=256", "--sft.epochs=6", "--sft.learning_rate=3e-3")
         self.modes_equal_an_independent_calculation_and_can_be_drawn()
         self.a_run_evaluates_in_another_mode_and_is_reported()
 

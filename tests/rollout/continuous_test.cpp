@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "rollout/kv_cache.h"
 #include "support.h"
+#include "topology/shape.h"
 
 namespace setrl::rollout {
 namespace {
@@ -246,6 +247,14 @@ TEST_P(ContinuousTest, BytesOfATokenAreThoseOfTheCache) {
     spec.head_size = head_size;
     const KvCache cache(spec, bf16);
     EXPECT_EQ(cache.page_bytes(), kv_bytes_per_token(spec, bf16) * kPageTokens) << head_size;
+  }
+  // The plan reckons with the same bytes.
+  for (const auto& shape : topology::known_shapes()) {
+    auto known = spec_;
+    known.layers = shape.layers;
+    known.kv_heads = shape.kv_heads;
+    known.head_size = shape.head_size;
+    EXPECT_EQ(kv_bytes_per_token(known, bf16), shape.kv_elements() * (bf16 ? 2 : 4)) << shape.name;
   }
   // Llama-3.1-8B: 32 layers, 8 groups of 128: 128 KiB a token in bfloat16.
   auto spec = spec_;

@@ -189,8 +189,8 @@ class Requeue(OnCluster):
 
     def test_time_limit_signal_save_requeue_resume(self):
         # A limit of a minute and a lead of 52 s: told after about eight. The next start knows its steps' times.
-        job = self.submit("cpu_demo.sh", *self.RUN, "--run.steps=160", sbatch=["--time=1"], SETRL_LEAD="52", SETRL_RANKS="3")
-        whole = self.uninterrupted(*self.RUN, "--run.steps=160", ranks=3)
+        job = self.submit("cpu_demo.sh", *self.RUN, "--run.steps=400", sbatch=["--time=1"], SETRL_LEAD="52", SETRL_RANKS="3")
+        whole = self.uninterrupted(*self.RUN, "--run.steps=400", ranks=3)
         self.finish(job, "COMPLETED", seconds=170)
         self.assertGreaterEqual(int(self.cluster.field(job, "Restarts")), 1)
         out = self.output()

@@ -193,6 +193,11 @@ TEST(DiskFull, UnwritableFolderIsNamed) {
 TEST(Killed, AtAnyMoment) {
   const TemporaryFolder run;
   save_sample(run.path(), 1, 2);
+  // Moments are spread over the time of two saves and a half, on whatever machine.
+  const auto begun = std::chrono::steady_clock::now();
+  save_sample(run.path(), 1, 2);
+  const std::chrono::duration<double, std::micro> save_us = std::chrono::steady_clock::now() - begun;
+  const auto longest = static_cast<std::uint64_t>(2.5 * save_us.count()) + 1;
   RandomStream random(9, 9);
   std::int64_t newest = 1;
   const std::string count = environment("SETRL_KILL_COUNT");  // default 30
@@ -203,7 +208,7 @@ TEST(Killed, AtAnyMoment) {
       // The same step again now and then, so that replacing is interrupted too.
       for (std::int64_t step = newest + round % 2;; ++step) save_sample(run.path(), step, 2);
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(2000 + random.below(60000)));
+    std::this_thread::sleep_for(std::chrono::microseconds(2000 + random.below(longest)));
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);
