@@ -5,6 +5,8 @@
 # SETRL_BIND=cores  the node's cores divided evenly among its ranks, in order; neighbours share a NUMA domain
 # SETRL_BIND=print  as cores, and says so on standard error
 set -euo pipefail
+# The stop signal has no effect until the program listens to it (and none on this shell).
+trap '' USR2
 local_rank=${OMPI_COMM_WORLD_LOCAL_RANK:-${SLURM_LOCALID:-0}}
 local_size=${OMPI_COMM_WORLD_LOCAL_SIZE:-${SETRL_RANKS_PER_NODE:-1}}
 mode=${SETRL_BIND:-none}

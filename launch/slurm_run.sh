@@ -107,10 +107,18 @@ export SETRL_RANKS_PER_NODE=$per_node
 
 # USR1 comes from SLURM (--signal=B:USR1@...) or from the timer below; the ranks get USR2, once: a second one would end
 # them at once. TERM comes from scancel, which tells the ranks itself.
-told='' cancelled='' pid=''
+told='' cancelled='' pid='' started=0 postponed=''
 # shellcheck disable=SC2317  # called by the trap
 tell_ranks() {
   [[ -z $told && -n $pid ]] || return 0
+  # With a short limit SLURM's warning may come at once, when the ranks do not listen yet.
+  if ((SECONDS - started < 10)); then
+    if [[ -z $postponed ]]; then
+      postponed=1
+      (sleep $((started + 11 - SECONDS)) && kill -USR1 $$) > /dev/null 2>&1 &
+    fi
+    return 0
+  fi
   told=1
   say "the time is nearly over: telling the ranks to save"
   kill -USR2 "$pid" 2> /dev/null || true
@@ -119,7 +127,7 @@ trap tell_ranks USR1
 trap 'cancelled=1' TERM
 
 "${launcher[@]}" "$root/launch/bind.sh" "$setrl" "$command" "${topology[@]}" "${options[@]}" "$@" 2> >(tee "$run_dir/logs/.stderr" >&2) &
-pid=$!
+pid=$! started=$SECONDS
 lead=$(lead_seconds "$run_dir" "${SETRL_LEAD:-120}")
 end=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e | head -n 1)" +%s 2> /dev/null || echo 0)
 timer=''
