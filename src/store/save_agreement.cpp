@@ -144,4 +144,9 @@ void SaveAgreement::tidy() const {
   fs::remove(session_, error);
 }
 
+void SaveAgreement::end() const {
+  std::error_code error;
+  fs::remove(session_, error);
+}
+
 }  // namespace setrl::store

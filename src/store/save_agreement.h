@@ -56,6 +56,8 @@ class SaveAgreement {
   void wait_for_files(const std::vector<std::string>& paths) const;
   // Rank 0: removes all that is not part of the checkpoint.
   void tidy() const;
+  // Rank 0, before it removes the folder of a save that goes no further: whoever misses a file then sees why.
+  void end() const;
 
  private:
   void wait_until(const std::function<bool()>& there, const std::string& what) const;

@@ -106,6 +106,7 @@ void SaveWork::lead(StoreThread& thread, const std::vector<TensorView>& tensors)
     agreement.tidy();
     complete(folders, order, files);
   } catch (...) {
+    agreement.end();
     std::error_code error;
     fs::remove_all(folders.temporary, error);
     if (error) log::warning("{}: cannot remove: {}", folders.temporary, error.message());
