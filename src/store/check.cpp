@@ -15,20 +15,6 @@ namespace setrl::store {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> sorted_names(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 std::optional<CheckpointInfo> check_folder(const std::string& folder, CheckReport& report) {
   Manifest manifest;
   if (!passes(report, [&] { manifest = read_manifest(folder); })) return std::nullopt;

@@ -12,9 +12,6 @@
 
 namespace setrl::store {
 
-std::vector<std::string> sorted_names(const std::string& folder);
-bool ends_with(const std::string& text, const std::string& end);
-
 // Runs `work`; a UserError becomes a problem. True where it threw none.
 template <typename Work>
 bool passes(CheckReport& report, const Work& work) {

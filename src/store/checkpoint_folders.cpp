@@ -18,25 +18,11 @@ namespace fs = std::filesystem;
 const std::string kTemporary = ".tmp";
 const std::string kReplaced = ".replaced";
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
-std::vector<std::string> entries_of(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 // Folders that bear a checkpoint's name, whole or not; newest first, a replaced one behind its replacement.
 std::vector<std::string> candidates(const std::string& run_dir) {
   const fs::path all = fs::path(run_dir) / "checkpoints";
   std::vector<std::pair<std::int64_t, std::string>> found;
-  for (const auto& name : entries_of(all.string())) {
+  for (const auto& name : sorted_names(all.string())) {
     const auto step = step_of_folder(name);
     if (step && fs::is_directory(all / name)) found.emplace_back(*step, (all / name).string());
   }
@@ -47,6 +33,20 @@ std::vector<std::string> candidates(const std::string& run_dir) {
 }
 
 }  // namespace
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+std::vector<std::string> sorted_names(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 CheckpointFolders::CheckpointFolders(const std::string& run_dir, std::int64_t step)
     : all((fs::path(run_dir) / "checkpoints").string()),
@@ -80,7 +80,7 @@ void remove_folder(const std::string& folder) {
 
 void prepare_temporary(const CheckpointFolders& folders) {
   make_directories(folders.all);
-  for (const auto& name : entries_of(folders.all)) {
+  for (const auto& name : sorted_names(folders.all)) {
     if (name.compare(0, 5, "step-") != 0 || !ends_with(name, kTemporary)) continue;
     try {
       remove_folder((fs::path(folders.all) / name).string());

@@ -20,6 +20,11 @@ struct CheckpointFolders {
       replaced;  // RUN/checkpoints/step-000010.replaced: an earlier save of the same step, until the new is whole
 };
 
+bool ends_with(const std::string& text, const std::string& end);
+
+// Names in a folder, sorted; none where it cannot be read.
+std::vector<std::string> sorted_names(const std::string& folder);
+
 // The step in a folder's name (step-NNNNNN or step-NNNNNN.replaced), nothing for other names.
 std::optional<std::int64_t> step_of_folder(const std::string& folder);
 
