@@ -165,7 +165,7 @@ TEST_P(Family, BFloat16ComesClose) {
   expect_close(by_learner(weights, batch, way).gradients, by_autograd(weights, batch).gradients, 0.07);
 }
 
-// Longer than the blocks in which the library's attention takes queries and keys, and three heads to a key head.
+// Longer than the blocks in which attention takes queries and keys, and three heads to a key head.
 TEST(Gradient, LongSequencesEqualAutograd) {
   model::ModelSpec spec = tiny_spec("llama");
   spec.heads = 3;

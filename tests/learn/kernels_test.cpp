@@ -148,10 +148,10 @@ ExactAttention exact_attention(const AttentionInput& in) {
   return exact;
 }
 
-// The largest difference relative to the largest number; where all are small (a single key has no gradient), to 0.1.
+// The largest difference relative to the largest number; where all are small (a single key has no gradient), to 1.
 template <typename Values>
 double relative_error(const Values& values, const std::vector<double>& exact) {
-  double error = 0, largest = 0.1;
+  double error = 0, largest = 1;
   for (std::size_t i = 0; i < exact.size(); ++i) {
     const double difference = std::abs(static_cast<double>(values[i]) - exact[i]);
     error = difference <= error ? error : difference;  // a NaN becomes the error
