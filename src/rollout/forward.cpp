@@ -231,14 +231,17 @@ void Forward::store_keys(ThreadTeam& team, int thread, const Batch& batch, std::
 
 void Forward::attend(ThreadTeam& team, int thread, const Batch& batch, const std::vector<AttentionTile>& tiles,
                      std::int64_t index) {
-  const auto count = static_cast<std::int64_t>(tiles.size());
-  team.for_each(thread, count * spec_.kv_heads, [&](std::int64_t item, std::int64_t) {
-    const auto& tile = tiles[static_cast<std::size_t>(item / spec_.kv_heads)];
-    const std::int64_t head = item % spec_.kv_heads;
-    attention_.attend(tile, batch.rows.data() + tile.first_row, index, head,
-                      q_.data() + (head * capacity_ + tile.first_row) * q_stride_,
-                      attended_.at(tile.first_row) + head * q_stride_, attended_.stride,
-                      scratch_[static_cast<std::size_t>(thread)]);
+  const std::int64_t count = static_cast<std::int64_t>(tiles.size()) * spec_.kv_heads;
+  const auto item_of = [&](std::int64_t number) {
+    const AttentionTile& tile = tiles[static_cast<std::size_t>(number / spec_.kv_heads)];
+    return AttentionItem{&tile, batch.rows.data() + tile.first_row, number % spec_.kv_heads};
+  };
+  team.for_each(thread, count, [&](std::int64_t number, std::int64_t next_number) {
+    const AttentionItem item = item_of(number), next = item_of(next_number < count ? next_number : number);
+    const std::int64_t row = item.tile->first_row, head = item.kv_head;
+    attention_.attend(item, next_number < count ? &next : nullptr, index,
+                      q_.data() + (head * capacity_ + row) * q_stride_, attended_.at(row) + head * q_stride_,
+                      attended_.stride, scratch_[static_cast<std::size_t>(thread)]);
   });
   lap(thread, Stage::attention);
 }

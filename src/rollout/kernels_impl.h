@@ -114,6 +114,7 @@ void tile_rows(const TileCall& call) {
     const char* ahead = call.prefetch;
     for (std::int64_t s = 0; s < steps; ++s) {
       __builtin_prefetch(ahead, 0, 2);
+      __builtin_prefetch(ahead + 64, 0, 2);
       ahead += call.prefetch_step;
       if constexpr (T::kNativeDot || !T::kBf16) {
         F weights[kVectors];
