@@ -43,8 +43,8 @@ struct MicroBatch {
 
 // Groups in the order of their index, as many as fit `token_budget` together; a group that exceeds the budget alone is
 // split by completions, its prompt computed again in each part (the gradient is a sum over completions, so this is
-// exact). Left out are sequences without tokens and, unless `everything` is asked for, masked sequences, those of forced
-// tokens only, and forced tokens among the loss tokens. Token ids must lie below `vocabulary`.
+// exact). Left out are sequences without tokens and, unless `everything` is asked for, masked sequences, those of
+// forced tokens only, and forced tokens among the loss tokens. Token ids must lie below `vocabulary`.
 std::vector<MicroBatch> pack(const TrainingBatch& batch, std::int64_t token_budget, std::int64_t vocabulary,
                              bool everything);
 

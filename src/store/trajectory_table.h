@@ -58,8 +58,8 @@ TrajectoryTable pack(const std::vector<StoredGroup>& groups);
 std::vector<StoredGroup> unpack(const TrajectoryTable& table);
 
 void write_table(hid_t file, const TrajectoryTable& table);
-// `schema_version`: of the file; 1 has no columns for programs, 1 and 2 none for forced tokens and f1. Throws UserError where a dataset is missing or the
-// lengths and offsets do not fit together.
+// `schema_version`: of the file; 1 has no columns for programs, 1 and 2 none for forced tokens and f1. Throws UserError
+// where a dataset is missing or the lengths and offsets do not fit together.
 TrajectoryTable read_table(hid_t file, std::int64_t schema_version);
 
 }  // namespace setrl::store

@@ -10,7 +10,8 @@ namespace {
 
 TrainingBatch two_groups() {
   TrainingBatch batch;
-  TrainingGroup second{1, {1, 2, 3}, {{{4, 5}, {}, {}, 1, false}, {{6}, {}, {}, 1, true}, {{7, 8, 9}, {}, {}, 1, false}}};
+  TrainingGroup second{
+      1, {1, 2, 3}, {{{4, 5}, {}, {}, 1, false}, {{6}, {}, {}, 1, true}, {{7, 8, 9}, {}, {}, 1, false}}};
   TrainingGroup first{0, {10, 11}, {{{12, 13}, {}, {}, 1, false}}};
   batch.groups = {second, first};
   return batch;
@@ -49,7 +50,8 @@ TEST(Packing, KeepsMaskedSequencesOnRequest) {
 
 TEST(Packing, ForcedTokensAreInputButNoLossTokens) {
   TrainingBatch batch;
-  batch.groups = {{0, {1, 2}, {{{4, 5, 6, 7}, {-1, -2, -3, -4}, {0, 1, 1, 0}, 1, false}, {{8, 9}, {-5, -6}, {1, 1}, 1, false}}}};
+  batch.groups = {
+      {0, {1, 2}, {{{4, 5, 6, 7}, {-1, -2, -3, -4}, {0, 1, 1, 0}, 1, false}, {{8, 9}, {-5, -6}, {1, 1}, 1, false}}}};
   const auto parts = pack(batch, 1000, 20, false);
   ASSERT_EQ(parts.size(), 1u);
   ASSERT_EQ(parts[0].sequences.size(), 1u);

@@ -13,7 +13,7 @@ import unittest
 SOURCE = os.environ["SETRL_SOURCE_DIR"]
 SETRL = os.path.join(os.environ["SETRL_BINARY_DIR"], "setrl")
 TIMINGS = {"rollout_s", "verify_s", "learn_s", "sync_s", "trajectory_s", "checkpoint_s", "step_s", "rollout_tokens_per_s", "learn_tokens_per_s",
-           "peak_rss_bytes"}
+           "peak_rss_bytes", "rollout_idle", "straggler_rank", "straggler_lag_s", "straggler_idle", "straggler_tokens"}
 ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                    OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_btl_vader_single_copy_mechanism="none")
 STABLE_KEYS = """step policy_version reward_mean reward_std format_rate correct_per_set unique_correct pass_at_1 pass_at_k brier ece
