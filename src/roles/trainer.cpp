@@ -112,8 +112,7 @@ class Trainer {
     } else if (config_.learn.mismatch == "none") {
       log::warning(
           "rollout.max_staleness={} with learn.mismatch=none: tokens of older policies are trained on as if they were "
-          "the "
-          "present one's; truncate or mask corrects for that",
+          "new; set it to truncate or mask",
           wanted);
     }
   }
@@ -150,9 +149,9 @@ class Trainer {
     if (record.straggler.rank >= 0) {
       record.straggler_idle = reports[static_cast<std::size_t>(record.straggler.rank)].idle_share();
       log::debug(
-          "step {}: rollout rank {} was the last to finish, {:.3f} s after the others; the longest completion of its "
-          "last "
-          "group has {} tokens; it was idle for {:.0f} % of the time, all rollout ranks for {:.0f} %",
+          "step {}: rollout rank {} was the last to finish, {:.3f} s after the others, with a completion of {} tokens; "
+          "it "
+          "was idle for {:.0f} % of the time, all rollout ranks for {:.0f} %",
           step, record.straggler.rank, record.straggler.lag_s, record.straggler.longest, 100 * record.straggler_idle,
           100 * record.report.idle_share());
     }

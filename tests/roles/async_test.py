@@ -43,7 +43,7 @@ class AsyncProgram(Program):
         out = subprocess.run([python, "-c", READ, self.path(name)], capture_output=True, text=True, check=True).stdout
         return {int(step): dict(rows, problems=sorted(rows["problems"])) for step, rows in json.loads(out).items()}
 
-    def expect_bounded(self, name, staleness, steps, reference=None):
+    def expect_bounded(self, name, staleness, steps, reference=None, learners=1):
         """All steps are there, no token is too old, and the run trained what its trajectories hold, once."""
         lines = self.metrics(name)
         self.assertEqual([line["step"] for line in lines], list(range(1, steps + 1)))
@@ -59,51 +59,50 @@ class AsyncProgram(Program):
                 self.assertEqual(lines[step - 1]["staleness"], step - 1 - min(rows["oldest"]))
                 if reference is not None:
                     self.assertEqual(rows["problems"], reference[step]["problems"])
-        self.train("replayed-" + name, *self.options(staleness, steps), f"--learn.replay={self.path(name)}")
+        self.train("replayed-" + name, *self.options(staleness, steps), f"--learn.replay={self.path(name)}", ranks=learners)
         self.assertEqual(self.weights("replayed-" + name), self.weights(name))
         for live, replayed in zip(lines, self.metrics("replayed-" + name)):
             self.assertEqual(live, replayed)
-        return stored
 
 
 class Bounds(AsyncProgram):
-    def test_every_problem_is_trained_once_and_no_token_is_too_old(self):
-        self.run_async("sync", 0, steps=6)
-        reference = self.expect_bounded("sync", 0, 6)
-        used = set()
-        for staleness, split, ranks in ((1, self.SPLIT, 4), (2, ["--topology.rollout=2", "--topology.verifier=2", "--topology.learner=2"], 6)):
-            name = f"async{staleness}"
-            self.run_async(name, staleness, split=split, ranks=ranks)
-            lines = self.metrics(name)
-            used.add(max(line["staleness"] for line in lines))
-            if ranks == 4:
-                self.expect_bounded(name, staleness, 6, reference)
-            else:  # replayed by as many learners as there were
-                stored = self.trajectories(name)
-                self.assertLessEqual(max(line["staleness"] for line in lines), staleness)
-                if stored is not None:
-                    self.assertEqual({s: r["problems"] for s, r in stored.items()}, {s: r["problems"] for s, r in reference.items()})
-                self.train("replayed", *self.options(staleness), f"--learn.replay={self.path(name)}", ranks=2)
-                self.assertEqual(self.weights("replayed"), self.weights(name))
-            self.assertIn("clean", self.call("check", self.path(name)))
-        self.assertGreaterEqual(max(used), 1)  # not by never being ahead
+    def test_with_none_allowed_every_split_and_stealing_give_the_same_bytes(self):
+        options = ["--eval.every=2", "--eval.problems=5"]
+        self.run_async("one", 0, *options, steps=3, ranks=1, split=[])
+        self.assertGreater(self.metrics("one")[-1]["grad_norm"], 0)
+        self.run_async("many", 0, *options, "--rollout.max_batch=4", steps=3, ranks=6,
+                       split=["--topology.rollout=3", "--topology.verifier=2", "--topology.learner=1"])
+        # One process generates and learns in turn: it has no use for staleness, and says so.
+        self.assertIn("has no effect in one process", self.run_async("ahead", 2, *options, steps=3, ranks=1, split=[]))
+        for name in ("many", "ahead"):
+            self.assertEqual(self.metrics(name), self.metrics("one"))
+            self.assertEqual(self.weights(name), self.weights("one"))
+            for step in (0, 2, 3):
+                with open(self.path(f"one/eval-{step:06}.json")) as a, open(self.path(f"{name}/eval-{step:06}.json")) as b:
+                    self.assertEqual(json.load(a)["metrics"], json.load(b)["metrics"])
 
-    def test_two_ranks_and_one(self):
+    def test_every_problem_is_trained_once_and_no_token_is_too_old(self):
+        self.run_async("sync", 0, steps=5)
+        reference = self.trajectories("sync")
+        self.run_async("async1", 1, steps=5)
+        self.expect_bounded("async1", 1, 5, reference)
+        self.run_async("async2", 2, steps=5, ranks=6, split=["--topology.rollout=2", "--topology.verifier=2", "--topology.learner=2"])
+        self.expect_bounded("async2", 2, 5, reference, learners=2)
+        for name in ("async1", "async2"):
+            self.assertIn("clean", self.call("check", self.path(name)))
+        # Not by never being ahead. (How far is a matter of speed.)
+        self.assertGreater(max(line["staleness"] for name in ("async1", "async2") for line in self.metrics(name)), 0)
+
+    def test_two_ranks(self):
         self.run_async("two", 1, steps=3, ranks=2, split=[])
         self.expect_bounded("two", 1, 3)
-        out = self.run_async("one", 2, steps=3, ranks=1, split=[])
-        self.assertIn("has no effect in one process", out)
-        self.run_async("sync", 0, steps=3, ranks=1, split=[])
-        self.assertEqual(self.metrics("one"), self.metrics("sync"))
-        self.assertEqual(self.weights("one"), self.weights("sync"))
-        self.assertIn("--learn.mismatch", self.call("train", "--help"))
 
     def test_rounds_that_replace_groups_without_signal(self):
         # A random model's groups never have one: every round of every step is asked for.
-        self.run_async("run", 2, "--rollout.replacement_rounds=2", steps=3)
-        for step in (1, 2, 3):
+        self.run_async("run", 2, "--rollout.replacement_rounds=2", steps=2)
+        for step in (1, 2):
             self.assertIn("12 problems, 48 completions", self.call("inspect", self.path(f"run/trajectories/step-{step:06}.h5")))
-        self.run_async("sync", 0, "--rollout.replacement_rounds=2", steps=3)
+        self.run_async("sync", 0, "--rollout.replacement_rounds=2", steps=2)
         live, sync = self.trajectories("run"), self.trajectories("sync")
         if live is not None:
             self.assertEqual({s: r["problems"] for s, r in live.items()}, {s: r["problems"] for s, r in sync.items()})
@@ -111,7 +110,6 @@ class Bounds(AsyncProgram):
     def test_an_evaluation_is_by_the_weights_of_its_step(self):
         evaluate = ["--eval.problems=12", "--eval.samples=2"]
         self.run_async("run", 2, "--eval.every=2", "--store.every=2", "--store.keep=9", *evaluate, steps=4)
-        self.expect_bounded("run", 2, 4)
         for step in (2, 4):
             self.call("eval", f"--model.path={self.path(f'run/checkpoints/step-{step:06}')}", f"--run.dir={self.path(f'eval{step}')}",
                       "--rollout.max_new_tokens=24", *evaluate)
@@ -145,21 +143,21 @@ class Faults(AsyncProgram):
         return out + err
 
     def test_a_slow_rollout_rank_holds_nobody_up_for_ever(self):
-        process, ranks = self.begin("run", 1, steps=30)
+        process, ranks = self.begin("run", 1, steps=12)
         for _ in range(2):  # rank 2 is the second rollout rank
             os.kill(ranks[2], signal.SIGSTOP)
             time.sleep(0.4)
             os.kill(ranks[2], signal.SIGCONT)
             time.sleep(0.05)
         self.finish(process, 0)
-        self.expect_bounded("run", 1, 30)
+        self.expect_bounded("run", 1, 12)
         with open(self.path("run/metrics.jsonl")) as file:
             lines = [json.loads(line) for line in file]
         self.assertTrue(all(line["straggler_rank"] in (1, 2) and line["straggler_lag_s"] >= 0 for line in lines))
         self.assertTrue(all(0 <= line["straggler_idle"] <= 1 and 0 <= line["rollout_idle"] <= 1 for line in lines))
         self.assertTrue(all(1 <= line["straggler_tokens"] <= 24 for line in lines))
         with open(self.path("run/logs/rank-0000.log")) as file:
-            self.assertEqual(file.read().count("was the last to finish"), 30)
+            self.assertEqual(file.read().count("was the last to finish"), 12)
 
     def test_a_rank_that_dies_or_hangs_ends_the_run(self):
         process, ranks = self.begin("dead", 2)
