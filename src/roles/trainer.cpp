@@ -150,8 +150,7 @@ class Trainer {
       record.straggler_idle = reports[static_cast<std::size_t>(record.straggler.rank)].idle_share();
       log::debug(
           "step {}: rollout rank {} was the last to finish, {:.3f} s after the others, with a completion of {} tokens; "
-          "it "
-          "was idle for {:.0f} % of the time, all rollout ranks for {:.0f} %",
+          "it was idle for {:.0f} % of the time, all rollout ranks for {:.0f} %",
           step, record.straggler.rank, record.straggler.lag_s, record.straggler.longest, 100 * record.straggler_idle,
           100 * record.report.idle_share());
     }
