@@ -19,6 +19,7 @@ constexpr int kLanes = 8, kPanelVectors = 2;
 constexpr int kLanes = 4, kPanelVectors = 2;
 #endif
 constexpr int kPanelRows = 6;
+constexpr std::int64_t kCausalRows = 4 * kPanelRows;
 
 using FloatVector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias)) = float;
 using WordVector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias)) = std::uint32_t;
@@ -210,13 +211,26 @@ const void* block_of(const T* packed, const KeyBlock& block, std::int64_t size) 
   return packed + block.block * kKeyBlock * padded_size(size);
 }
 
+// Calls body(row, end, limit) for pieces of a tile's rows, of which the last sees `limit` keys: all rows at once where
+// they see the same, a few where each sees one more.
+template <typename Body>
+void for_each_piece(const KeyBlock& block, std::int64_t rows, const Body& body) {
+  const std::int64_t most = block.step == 0 ? rows : kCausalRows;
+  for (std::int64_t row = block.first_row; row < rows; row += most) {
+    const std::int64_t end = row + most < rows ? row + most : rows;
+    body(row, end, block.limit(end - 1));
+  }
+}
+
 // Scores or their gradients: rows of x [tile rows, size] times the columns of a block, into [tile rows, kKeyBlock].
+// Numbers of keys that a row does not see are left undefined.
 template <typename T>
 void times_columns(const T* x, std::int64_t stride, const T* columns, const KeyBlock& block, std::int64_t rows,
                    std::int64_t size, float* out) {
-  product<T>({x + block.first_row * stride, stride / kPack<T>, 1, block_of(columns, block, size), kKeyBlock,
-              out + block.first_row * kKeyBlock, kKeyBlock, rows - block.first_row, block.vectors(), size / kPack<T>,
-              false});
+  for_each_piece(block, rows, [&](std::int64_t row, std::int64_t end, std::int64_t limit) {
+    product<T>({x + row * stride, stride / kPack<T>, 1, block_of(columns, block, size), kKeyBlock,
+                out + row * kKeyBlock, kKeyBlock, end - row, (limit + kLanes - 1) / kLanes, size / kPack<T>, false});
+  });
 }
 
 // sum [tile rows, padded size] += weights [tile rows, kKeyBlock] times the rows of a block.
@@ -224,9 +238,10 @@ template <typename T>
 void add_times_rows(const T* weights, const T* packed, const KeyBlock& block, std::int64_t rows, std::int64_t size,
                     float* sum) {
   const std::int64_t width = padded_size(size);
-  product<T>({weights + block.first_row * kKeyBlock, kKeyBlock / kPack<T>, 1, block_of(packed, block, size), width,
-              sum + block.first_row * width, width, rows - block.first_row, width / kLanes,
-              (block.keys + kPack<T> - 1) / kPack<T>, true});
+  for_each_piece(block, rows, [&](std::int64_t row, std::int64_t end, std::int64_t limit) {
+    product<T>({weights + row * kKeyBlock, kKeyBlock / kPack<T>, 1, block_of(packed, block, size), width,
+                sum + row * width, width, end - row, width / kLanes, (limit + kPack<T> - 1) / kPack<T>, true});
+  });
 }
 
 // What each row of a tile knows so far.
@@ -326,10 +341,16 @@ inline void store_pair(const float* first, const float* second, std::int64_t lan
 template <typename T>
 void add_transposed(const std::uint32_t* weights, const std::uint32_t* packed, const KeyBlock& block, std::int64_t rows,
                     std::int64_t size, float* sum) {
-  const std::int64_t width = padded_size(size), first = block.first_row / kPack<T>;
-  product<T>({weights + first * kKeyBlock, 1, kKeyBlock, packed + first * width, width,
-              sum + block.block * kKeyBlock * width, width, block.keys, width / kLanes,
-              (rows + kPack<T> - 1) / kPack<T> - first, true});
+  const std::int64_t width = padded_size(size), depth = (rows + kPack<T> - 1) / kPack<T>;
+  const std::int64_t most = block.step == 0 ? block.keys : kCausalRows;
+  for (std::int64_t key = 0; key < block.keys; key += most) {
+    const std::int64_t count = key + most < block.keys ? most : block.keys - key;
+    // The first row that sees `key`.
+    const std::int64_t sees = block.step == 0 ? 0 : key + 1 - block.offset;
+    const std::int64_t first = (sees > block.first_row ? sees : block.first_row) / kPack<T>;
+    product<T>({weights + first * kKeyBlock + key, 1, kKeyBlock, packed + first * width, width,
+                sum + (block.block * kKeyBlock + key) * width, width, count, width / kLanes, depth - first, true});
+  }
 }
 
 template <typename T>
