@@ -28,4 +28,8 @@ int bench(const config::ParsedCommand& command, comm::Communicator& world);
 // "completions_per_s" by the clock from the first message to the last verdict.
 int bench_verify(const RunConfig& config, comm::Communicator& world);
 
+// Of bench: writes and reads a checkpoint as large as the model's learner state, and a step's trajectory, in
+// run.dir/bench-store. Every rank is a learner.
+int bench_store(const RunConfig& config, comm::Communicator& world);
+
 }  // namespace setrl::commands
