@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a machine ready and builds SetRL; quick where nothing is missing. Called by quickstart.sh and test.sh.
-#   launch/setup.sh            packages, .venv with LibTorch, default model, Release build
+#   launch/setup.sh            packages, .venv with LibTorch, default model, Release build of the program
 #   launch/setup.sh --no-build the same without the build
-#   launch/setup.sh --tests    also the packages of tests that are skipped without them (SLURM, shellcheck)
+#   launch/setup.sh --tests    also the tests, and the packages of those that are skipped without them (SLURM, shellcheck)
 # SETRL_TORCH=DIR  use this LibTorch (holds include/ and lib/) instead of the wheel in .venv
 # SETRL_BUILD=DIR  build folder (default build/)
 # SETRL_JOBS=N     parallel compile jobs (default: cores)
@@ -110,11 +110,15 @@ build_setrl() {
     mv "$build.log" "$build/configure.log"
   fi
   say "building"
-  cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" -- --quiet
+  cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" --target "$1" -- --quiet
 }
 
 install_debian_packages
 [[ ${1:-} == --tests ]] && install_test_packages
 install_python_packages
 link_model
-[[ ${1:-} == --no-build ]] || build_setrl
+case ${1:-} in
+  --no-build) ;;
+  --tests) build_setrl all ;;
+  *) build_setrl setrl ;;
+esac

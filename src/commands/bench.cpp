@@ -33,9 +33,11 @@ int bench_rollout(const RunConfig& config) {
   roles::load_engine(*policy.weights, engine);
   const auto result = rollout::bench_rollout(engine, spec, dtype, options);
   const bool bfloat16 = dtype == at::kBFloat16;
-  nlohmann::ordered_json stages;
-  for (std::size_t i = 0; i < rollout::kStages; ++i)
-    stages[rollout::kStageNames[i]] = rounded(result.decode_stages[i], 1000);
+  const auto stages = [](const rollout::StageSeconds& seconds) {
+    nlohmann::ordered_json object;
+    for (std::size_t i = 0; i < rollout::kStages; ++i) object[rollout::kStageNames[i]] = rounded(seconds[i], 1000);
+    return object;
+  };
   const nlohmann::ordered_json line = {{"bench", "rollout"},
                                        {"peer", "setrl"},
                                        {"cpu", cpu_name()},
@@ -52,7 +54,8 @@ int bench_rollout(const RunConfig& config) {
                                        {"prefill_tokens_per_s", rounded(result.prefill_tokens_per_s, 10)},
                                        {"limit_tokens_per_s", rounded(result.limit_tokens_per_s, 10)},
                                        {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
-                                       {"decode_stage_s", stages},
+                                       {"prefill_stage_s", stages(result.prefill_stages)},
+                                       {"decode_stage_s", stages(result.decode_stages)},
                                        {"kv_bytes_per_token", rollout::kv_bytes_per_token(spec, bfloat16)},
                                        {"kv_cache_bytes", engine_options.kv_cache_bytes},
                                        {"preemptions", engine.stats().preemptions},
