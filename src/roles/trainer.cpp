@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -10,11 +11,11 @@
 #include "base/memory.h"
 #include "base/system.h"
 #include "comm/failure.h"
-#include "model/decoder.h"
 #include "records/wire.h"
 #include "roles/evaluation.h"
 #include "roles/evaluation_record.h"
 #include "roles/learner_role.h"
+#include "roles/policy_push.h"
 #include "roles/progress.h"
 #include "roles/rollout_role.h"
 #include "roles/run_directory.h"
@@ -22,7 +23,6 @@
 #include "roles/step_metrics.h"
 #include "roles/verifier_role.h"
 #include "store/metrics_file.h"
-#include "sync/weight_push.h"
 
 namespace setrl::roles {
 
@@ -36,6 +36,9 @@ class Trainer {
     if (session.role().learner) learner_ = std::make_unique<LearnerRole>(session);
     if (session.role().rollout && !replay_) rollout_ = std::make_unique<RolloutRole>(session);
     if (session.role().verifier && !replay_) verifier_ = std::make_unique<VerifierRole>(session);
+    if (!replay_) {
+      push_.emplace(session, learner_ ? &learner_->learner() : nullptr, rollout_ ? &rollout_->engine() : nullptr);
+    }
   }
 
   int run() {
@@ -149,22 +152,7 @@ class Trainer {
 
   void push_weights() {
     const Stopwatch clock;
-    rollout::Engine* engine = rollout_ ? &rollout_->engine() : nullptr;
-    const sync::Visit into_engine = [engine](const model::ParameterSpec& parameter, const at::Tensor& tensor) {
-      if (engine != nullptr) engine->update(parameter.name, tensor);
-    };
-    if (engine != nullptr) engine->begin_update();
-    if (learner_) {
-      if (!replay_) {
-        sync::push([this](const sync::Visit& visit) { learner_->learner().for_each_parameter(visit); },
-                   session_.groups.push.get(), session_.groups.push_root, into_engine);
-      }
-    } else if (engine != nullptr) {
-      const auto& spec = session_.policy.weights->spec();
-      sync::pull(model::parameter_table(spec), model::choose_dtype(config_.model.dtype), *session_.groups.push,
-                 session_.groups.push_root, into_engine);
-    }
-    if (engine != nullptr) engine->end_update(version_);
+    if (push_) push_->run(version_);
     // On a rollout rank the time is mostly the wait for the learners' step.
     if (learner_) report_.sync_s += clock.seconds();
   }
@@ -225,6 +213,7 @@ class Trainer {
   std::unique_ptr<LearnerRole> learner_;
   std::unique_ptr<RolloutRole> rollout_;
   std::unique_ptr<VerifierRole> verifier_;
+  std::optional<PolicyPush> push_;
   std::int64_t version_ = 0;  // updates made
   StepReport report_;
   std::vector<Group> summaries_;  // root
