@@ -10,9 +10,21 @@
 
 namespace setrl::comm {
 
+namespace {
+
+const ::testing::TestInfo* made_for = nullptr;
+std::unique_ptr<Communicator> made;
+
+// The last one goes before the program's end, which it does not outlive.
+class Cleaner : public ::testing::Environment {
+ public:
+  void TearDown() override { made.reset(); }
+};
+[[maybe_unused]] const auto* const cleaner = ::testing::AddGlobalTestEnvironment(new Cleaner);
+
+}  // namespace
+
 Communicator& under_test::world() {
-  static const ::testing::TestInfo* made_for = nullptr;
-  static std::unique_ptr<Communicator> made;
   const auto* const running = ::testing::UnitTest::GetInstance()->current_test_info();
   if (made_for != running) {
     made.reset();
