@@ -16,6 +16,7 @@ nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader >&
 "$root/launch/setup.sh" --cuda
 build=${SETRL_BUILD:-$root/build-cuda}
 setrl=$build/setrl
+cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" --target test_comm_nccl_gpu -- --quiet
 say "testing on $gpus GPUs"
 ctest --test-dir "$build" --output-on-failure -L gpu
 

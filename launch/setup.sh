@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes a machine ready and builds SetRL; quick where nothing is missing. Called by quickstart.sh and test.sh.
-#   launch/setup.sh            packages, .venv with LibTorch, default model, Release build
+#   launch/setup.sh            packages, .venv with LibTorch, default model, Release build of the program
 #   launch/setup.sh --no-build the same without the build
 #   launch/setup.sh --cuda     also NVIDIA's libraries for LibTorch (2.7 GB), and a build for GPUs in build-cuda/
-#   launch/setup.sh --tests    also the packages of tests that are skipped without them (SLURM, shellcheck)
+#   launch/setup.sh --tests    also the tests, and the packages of those that are skipped without them (SLURM, shellcheck)
 # SETRL_TORCH=DIR  use this LibTorch (holds include/ and lib/) instead of the wheel in .venv
 # SETRL_BUILD=DIR  build folder (default build/, or build-cuda/)
 # SETRL_JOBS=N     parallel compile jobs (default: cores)
@@ -124,7 +124,7 @@ build_setrl() {
     mv "$build.log" "$build/configure.log"
   fi
   say "building"
-  cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" -- --quiet
+  cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" --target "$1" -- --quiet
 }
 
 cuda=OFF
@@ -137,4 +137,8 @@ install_debian_packages
 install_python_packages
 [[ $cuda == ON ]] && install_cuda_packages
 link_model
-[[ ${1:-} == --no-build ]] || build_setrl
+case ${1:-} in
+  --no-build) ;;
+  --tests) build_setrl all ;;
+  *) build_setrl setrl ;;
+esac

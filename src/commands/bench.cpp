@@ -1,10 +1,9 @@
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/random.h"
 #include "base/system.h"
 #include "commands/commands.h"
+#include "commands/rounded.h"
 #include "learn/bench.h"
 #include "model/decoder.h"
 #include "roles/policy.h"
@@ -12,15 +11,10 @@
 #include "rollout/bench.h"
 #include "rollout/from_config.h"
 #include "rollout/kv_cache.h"
-#include "store/bench.h"
 
 namespace setrl::commands {
 
 namespace {
-
-double rounded(double value, double digits) {
-  return std::round(value * digits) / digits;
-}
 
 int bench_rollout(const RunConfig& config) {
   at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
@@ -39,9 +33,11 @@ int bench_rollout(const RunConfig& config) {
   roles::load_engine(*policy.weights, engine);
   const auto result = rollout::bench_rollout(engine, spec, dtype, options);
   const bool bfloat16 = dtype == at::kBFloat16;
-  nlohmann::ordered_json stages;
-  for (std::size_t i = 0; i < rollout::kStages; ++i)
-    stages[rollout::kStageNames[i]] = rounded(result.decode_stages[i], 1000);
+  const auto stages = [](const rollout::StageSeconds& seconds) {
+    nlohmann::ordered_json object;
+    for (std::size_t i = 0; i < rollout::kStages; ++i) object[rollout::kStageNames[i]] = rounded(seconds[i], 1000);
+    return object;
+  };
   const nlohmann::ordered_json line = {{"bench", "rollout"},
                                        {"peer", "setrl"},
                                        {"cpu", cpu_name()},
@@ -58,7 +54,8 @@ int bench_rollout(const RunConfig& config) {
                                        {"prefill_tokens_per_s", rounded(result.prefill_tokens_per_s, 10)},
                                        {"limit_tokens_per_s", rounded(result.limit_tokens_per_s, 10)},
                                        {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
-                                       {"decode_stage_s", stages},
+                                       {"prefill_stage_s", stages(result.prefill_stages)},
+                                       {"decode_stage_s", stages(result.decode_stages)},
                                        {"kv_bytes_per_token", rollout::kv_bytes_per_token(spec, bfloat16)},
                                        {"kv_cache_bytes", engine_options.kv_cache_bytes},
                                        {"preemptions", engine.stats().preemptions},
@@ -87,98 +84,6 @@ int bench_learn(const RunConfig& config, comm::Communicator& world) {
                                        {"measured_state_bytes", result.measured_state_bytes},
                                        {"sent_bytes", result.sent_bytes},
                                        {"planned_sent_bytes", result.planned_sent_bytes}};
-  if (world.rank() == 0) fmt::print("{}\n", line.dump());
-  return kExitDone;
-}
-
-// The float32 state of a learner: weights and two moments of every parameter, cut evenly over the ranks.
-class BenchState {
- public:
-  BenchState(const model::ModelSpec& spec, const comm::Communicator& world) {
-    for (const char* kind : {"parameters/", "moment1/", "moment2/"}) {
-      for (const auto& parameter : model::parameter_table(spec)) {
-        TensorView view{kind + parameter.name, parameter.shape};
-        const std::int64_t elements = view.elements();
-        view.begin = elements * world.rank() / world.size();
-        view.end = elements * (world.rank() + 1) / world.size();
-        views_.push_back(view);
-      }
-    }
-    std::int64_t total = 0;
-    for (const auto& view : views_) total += view.end - view.begin;
-    memory_.resize(static_cast<std::size_t>(total));
-    std::uint32_t bits = 1;
-    for (auto& value : memory_) {  // no pattern that a disk could fold
-      bits = bits * 1664525u + 1013904223u;
-      value = static_cast<float>(bits) * 1e-9f;
-    }
-    float* at = memory_.data();
-    for (auto& view : views_) {
-      view.data = at;
-      at += view.end - view.begin;
-    }
-  }
-  const std::vector<TensorView>& views() const { return views_; }
-
- private:
-  std::vector<TensorView> views_;
-  std::vector<float> memory_;
-};
-
-// A step's groups: bench.prompts x bench.group completions of bench.new tokens, with texts of four bytes a token.
-std::vector<store::StoredGroup> bench_groups(const RunConfig& config) {
-  std::vector<store::StoredGroup> groups;
-  RandomStream random(config.run.seed, 1);
-  for (int p = 0; p < config.bench.prompts; ++p) {
-    store::StoredGroup stored;
-    stored.group.index = p;
-    stored.group.problem.id = fmt::format("problem-{}", p);
-    for (int i = 0; i < config.bench.prompt; ++i) {
-      stored.group.prompt.tokens.push_back(static_cast<std::int32_t>(random.below(49152)));
-    }
-    for (int g = 0; g < config.bench.group; ++g) {
-      Completion completion;
-      std::string text;
-      for (int i = 0; i < config.bench.new_tokens; ++i) {
-        completion.tokens.push_back(static_cast<std::int32_t>(random.below(49152)));
-        completion.logprobs.push_back(static_cast<float>(-3 * random.uniform()));
-        for (int c = 0; c < 4; ++c) text.push_back(static_cast<char>('a' + random.below(16)));
-      }
-      stored.group.completions.push_back(std::move(completion));
-      stored.group.verdicts.emplace_back();
-      stored.texts.push_back(std::move(text));
-    }
-    groups.push_back(std::move(stored));
-  }
-  return groups;
-}
-
-int bench_store(const RunConfig& config, comm::Communicator& world) {
-  constexpr double kStepSeconds = 2;
-  constexpr int kRepeats = 3;
-  const roles::Policy policy = roles::open_policy(config);
-  const BenchState state(policy.weights->spec(), world);
-  const auto result = store::bench_store(config.run.dir + "/bench-store", state.views(), bench_groups(config),
-                                         kStepSeconds, kRepeats, world);
-  const auto rate = [&](double seconds) { return rounded(static_cast<double>(result.bytes) / seconds / 1e9, 1000); };
-  const nlohmann::ordered_json line = {{"bench", "store"},
-                                       {"ranks", world.size()},
-                                       {"bytes", result.bytes},
-                                       {"write_gb_per_s", rate(result.write_s)},
-                                       {"plain_write_gb_per_s", rate(result.plain_write_s)},
-                                       {"fraction_of_limit", rounded(result.plain_write_s / result.write_s, 1000)},
-                                       {"read_gb_per_s", rate(result.read_s)},
-                                       {"plain_read_gb_per_s", rate(result.plain_read_s)},
-                                       {"synchronous_save_s", rounded(result.write_s, 1000)},
-                                       {"stall_s", rounded(result.stall_s, 1e6)},
-                                       {"stall_at_once_s", rounded(result.stall_at_once_s, 1000)},
-                                       {"stall_fraction", rounded(result.stall_s / result.write_s, 1e5)},
-                                       {"completions", config.bench.prompts * config.bench.group},
-                                       {"new", config.bench.new_tokens},
-                                       {"trajectory_bytes", result.trajectory_bytes},
-                                       {"trajectory_write_s", rounded(result.trajectory_write_s, 1e5)},
-                                       {"trajectory_stall_s", rounded(result.trajectory_stall_s, 1e6)},
-                                       {"peak_rss_bytes", peak_rss_bytes()}};
   if (world.rank() == 0) fmt::print("{}\n", line.dump());
   return kExitDone;
 }

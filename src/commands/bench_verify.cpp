@@ -6,9 +6,11 @@
 #include "base/random.h"
 #include "base/system.h"
 #include "commands/commands.h"
+#include "roles/mailbox.h"
 #include "roles/messages.h"
 #include "roles/session.h"
 #include "roles/verifier_role.h"
+#include "roles/work_list.h"
 
 namespace setrl::commands {
 
@@ -51,15 +53,17 @@ Completion completion_of(const roles::Session& session, const Problem& problem, 
   return completion;
 }
 
-std::vector<Group> own_groups(const roles::Session& session, const roles::WorkOrder& order) {
+std::vector<Group> own_groups(const roles::Session& session) {
+  const RunConfig& config = session.config;
   std::vector<Group> groups;
-  for (const auto& item : order.items) {
-    if (roles::owner(session.plan.rollout_ranks, item.index) != session.world.rank()) continue;
+  for (std::int64_t index = 0; index < config.bench.prompts; ++index) {
+    if (roles::owner(session.plan.rollout_ranks, index) != session.world.rank()) continue;
     Group group;
-    group.index = item.index;
-    group.problem = session.task->problem(order.split, item.problem);
+    group.step = 1;
+    group.index = index;
+    group.problem = session.task->problem("train", index % session.task->size("train"));
     group.prompt = session.policy.prompt(group.problem, session.config.task.max_prompt_tokens);
-    for (int sample = 0; sample < order.samples; ++sample) {
+    for (int sample = 0; sample < config.bench.group; ++sample) {
       group.completions.push_back(completion_of(session, group.problem, sample, session.config.bench.new_tokens));
     }
     groups.push_back(std::move(group));
@@ -71,24 +75,19 @@ std::vector<Group> own_groups(const roles::Session& session, const roles::WorkOr
 
 int bench_verify(const RunConfig& config, comm::Communicator& world) {
   const auto session = roles::open_session(config, plan_of(world.size()), world);
-  roles::WorkOrder order;
-  order.samples = config.bench.group;
-  for (std::int64_t i = 0; i < config.bench.prompts; ++i) {
-    order.items.push_back({i, i % session->task->size(order.split)});
-  }
-  const auto groups = own_groups(*session, order);
+  const auto groups = own_groups(*session);
   std::unique_ptr<roles::VerifierRole> verifier;
   if (session->role().verifier) verifier = std::make_unique<roles::VerifierRole>(*session);
 
   world.barrier();
   const Stopwatch clock;
-  for (const auto& group : groups) roles::send_group(world, 0, roles::kGenerated, group);
+  roles::Mailbox mail(world);
+  for (const auto& group : groups) mail.send(0, roles::GeneratedNote{}, &group);
   roles::StepReport report;
   double graded = 0, tokens = 0, failures = 0, programs = 0;
   if (verifier) {
-    verifier->verify_evaluation(order, report);
-    for (std::size_t i = 0; i < order.items.size(); ++i) {
-      const Group group = roles::receive_group(world, roles::kVerified);
+    for (int i = 0; i < config.bench.prompts; ++i) {
+      const Group group = verifier->grade(mail.receive().group<roles::GeneratedNote>(), report);
       for (const auto& verdict : group.verdicts) {
         graded += verdict.outcome == Outcome::graded ? 1 : 0;
         failures += verdict.outcome == Outcome::infrastructure_failure ? 1 : 0;
@@ -100,7 +99,7 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
   world.barrier();
   const double seconds = clock.seconds();
   if (!session->is_root()) return kExitDone;
-  const double completions = static_cast<double>(order.items.size()) * order.samples;
+  const double completions = static_cast<double>(config.bench.prompts) * config.bench.group;
   // Programs run side by side; everything else is graded by one thread.
   const int workers = config.verify.workers > 0 ? config.verify.workers : available_cores();
   const int cores = session->grammar.programs ? workers : 1;
@@ -108,8 +107,8 @@ int bench_verify(const RunConfig& config, comm::Communicator& world) {
       {"bench", "verify"},
       {"task", config.task.name},
       {"rollout_ranks", session->plan.rollout_ranks.size()},
-      {"problems", order.items.size()},
-      {"group", order.samples},
+      {"problems", config.bench.prompts},
+      {"group", config.bench.group},
       {"completions", completions},
       {"tokens_per_completion", std::round(10 * tokens / completions) / 10},
       {"graded", graded},

@@ -33,4 +33,8 @@ int bench_verify(const RunConfig& config, comm::Communicator& world);
 // the same links and memory do at their best.
 int bench_sync(const RunConfig& config, comm::MpiRuntime& runtime);
 
+// Of bench: writes and reads a checkpoint as large as the model's learner state, and a step's trajectory, in
+// run.dir/bench-store. Every rank is a learner.
+int bench_store(const RunConfig& config, comm::Communicator& world);
+
 }  // namespace setrl::commands

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "commands/commands.h"
+#include "commands/verdict_text.h"
 #include "store/checkpoint.h"
 #include "store/trajectory_file.h"
 
@@ -40,19 +41,6 @@ void show_checkpoint(const std::string& folder) {
   }
 }
 
-std::string answer_result(const Problem& problem, const Verdict& verdict, std::size_t k) {
-  const int gold = verdict.matched_gold[k];
-  const bool listed = gold >= 0 && static_cast<std::size_t>(gold) < problem.golds.size();
-  if (verdict.correct[k] != 0)
-    return listed ? "correct: " + problem.golds[static_cast<std::size_t>(gold)].text : "correct";
-  return gold >= 0 ? "repeats a gold" : gold == kAbstained ? "abstains" : "wrong";
-}
-
-std::string program_result(const Verdict& verdict, std::size_t k) {
-  if (verdict.correct[k] != 0) return "passes its tests";
-  return verdict.matched_gold[k] >= 0 ? "repeats a program" : "wrong: " + verdict.programs[k].reason;
-}
-
 void show_text(const store::StoredGroup& stored, std::size_t i) {
   const auto& completion = stored.group.completions[i];
   const auto& verdict = stored.group.verdicts[i];
@@ -64,7 +52,7 @@ void show_text(const store::StoredGroup& stored, std::size_t i) {
     const std::string& answer = verdict.answers.answers[k];
     fmt::print("    {}. {:<36}{}  {}\n", k + 1, program ? answer.substr(0, answer.find('\n')) : answer,
                verdict.answers.confidences.empty() ? "" : fmt::format("  q = {:.2f}", verdict.answers.confidences[k]),
-               program ? program_result(verdict, k) : answer_result(stored.group.problem, verdict, k));
+               answer_result(stored.group.problem, verdict, k));
   }
   for (const auto& term : verdict.terms) fmt::print("    {} {:+.4f}", term.name, term.value);
   fmt::print("\n");
@@ -88,6 +76,12 @@ bool is_wanted(const InspectSection& options, const Verdict& verdict) {
 
 void show_problem(const Problem& problem) {
   for (const auto& message : problem.messages) fmt::print("\n[{}]\n{}\n", message.role, message.content);
+  const auto tests = tests_of(problem);
+  if (!tests.empty()) {
+    fmt::print("\ntests:\n");
+    for (const auto& test : tests) fmt::print("{}\n", test);
+    return;
+  }
   fmt::print("\ngolds:\n");
   for (const auto& gold : problem.golds) {
     fmt::print("  {}{}\n", gold.text, gold.probability < 0 ? "" : fmt::format("  p = {:.3f}", gold.probability));

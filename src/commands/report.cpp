@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "commands/commands.h"
 #include "commands/svg_chart.h"
+#include "commands/verdict_text.h"
 #include "store/trajectory_file.h"
 
 namespace setrl::commands {
@@ -222,34 +223,56 @@ std::string shortened(const std::string& text) {
   return html_escape(text.substr(0, kExampleCharacters)) + " ...";
 }
 
-std::string example(const store::StoredGroup& stored, std::size_t i, const std::string& title) {
-  const Verdict& verdict = stored.group.verdicts[i];
-  std::string html =
-      fmt::format("<div class=\"example\"><h3>{}: {}, reward {:.3f}</h3><details><summary>prompt and golds</summary>",
-                  html_escape(title), html_escape(stored.group.problem.id), verdict.total);
-  for (const auto& message : stored.group.problem.messages) {
+std::string task_text(const Problem& problem) {
+  std::string html;
+  for (const auto& message : problem.messages) {
     html += "<p class=\"note\">" + html_escape(message.role) + "</p><pre>" + shortened(message.content) + "</pre>";
   }
+  const auto tests = tests_of(problem);
+  if (!tests.empty()) {
+    return html + "<p class=\"note\">tests</p><pre>" + shortened(fmt::format("{}", fmt::join(tests, "\n"))) + "</pre>";
+  }
   html += "<p>golds: ";
-  for (const auto& gold : stored.group.problem.golds) {
+  for (const auto& gold : problem.golds) {
     html += html_escape(gold.text) + (gold.probability < 0 ? "; " : fmt::format(" ({:.2f}); ", gold.probability));
   }
-  html += "</p></details><pre>" + shortened(stored.texts[i]) + "</pre>";
-  if (!verdict.answers.well_formed()) {
-    return html + "<p class=\"wrong\">" + html_escape(verdict.answers.malformed_reason) + "</p></div>";
-  }
-  html += "<table>";
+  return html + "</p>";
+}
+
+// The answers with what became of them. A program stands as it was written, below its result.
+std::string answer_table(const store::StoredGroup& stored, const Verdict& verdict) {
+  std::string html = "<table>";
   for (std::size_t k = 0; k < verdict.correct.size(); ++k) {
-    const bool right = verdict.correct[k] != 0;
-    html +=
-        fmt::format("<tr><td>{}</td><td>{}</td><td class=\"{}\">{}</td></tr>", html_escape(verdict.answers.answers[k]),
-                    verdict.answers.confidences.empty() ? "" : fmt::format("{:.2f}", verdict.answers.confidences[k]),
-                    right ? "right" : "wrong",
-                    right                                   ? "correct"
-                    : verdict.matched_gold[k] == kAbstained ? "abstained"
-                                                            : "wrong");
+    const std::string confidence =
+        verdict.answers.confidences.empty() ? "" : fmt::format("{:.2f}", verdict.answers.confidences[k]);
+    const std::string result = fmt::format("<td class=\"{}\">{}</td>", verdict.correct[k] != 0 ? "right" : "wrong",
+                                           html_escape(answer_result(stored.group.problem, verdict, k)));
+    const std::string& answer = verdict.answers.answers[k];
+    if (verdict.programs.empty()) {
+      html += fmt::format("<tr><td>{}</td><td>{}</td>{}</tr>", html_escape(answer), confidence, result);
+    } else {
+      html += fmt::format("<tr><td>program {}</td><td>{}</td>{}</tr><tr><td colspan=\"3\"><pre>{}</pre></td></tr>",
+                          k + 1, confidence, result, shortened(answer));
+    }
   }
-  return html + "</table></div>";
+  return html + "</table>";
+}
+
+std::string example(const store::StoredGroup& stored, std::size_t i, const std::string& title) {
+  const Verdict& verdict = stored.group.verdicts[i];
+  const bool programs = !verdict.programs.empty();
+  std::string html = fmt::format(
+      "<div class=\"example\"><h3>{}: {}, reward {:.3f}</h3><details><summary>prompt and {}</summary>{}</details>",
+      html_escape(title), html_escape(stored.group.problem.id), verdict.total,
+      tests_of(stored.group.problem).empty() ? "golds" : "tests", task_text(stored.group.problem));
+  const std::string text = "<pre>" + shortened(stored.texts[i]) + "</pre>";
+  if (!verdict.answers.well_formed()) {
+    return html + text + "<p class=\"wrong\">" + html_escape(verdict.answers.malformed_reason) + "</p></div>";
+  }
+  // Programs would be there twice.
+  html += programs ? "<details><summary>completion</summary>" + text + "</details>" : text;
+  if (programs && !verdict.answers.think.empty()) html += "<pre>" + shortened(verdict.answers.think) + "</pre>";
+  return html + answer_table(stored, verdict) + "</div>";
 }
 
 // Of the last step with trajectories: the best, the middle and the worst graded completion, and a malformed one.

@@ -140,10 +140,11 @@ void run_options(Table& t) {
       Effect::machine);
   t.integer<S, std::uint64_t>("run.seed", at, &S::seed, 0, kMax<std::uint64_t>, "", "Seed of every random choice.");
   t.integer<S, std::int64_t>("run.steps", at, &S::steps, 0, kMax<std::int64_t>, "steps", "Training steps of the run.");
-  t.integer(
-      "run.threads", at, &S::threads, 0, 1024, "threads",
-      "Compute threads of a rank; 0: the cores it may run on, shared with ranks of its role (roles work in turn).",
-      Effect::machine);
+  t.integer("run.threads", at, &S::threads, 0, 1024, "threads",
+            "Compute threads of a rank; 0: the cores it may run on, shared with ranks of its role (roles work in "
+            "turn), or with "
+            "all that compute where rollout.max_staleness lets them work at the same time.",
+            Effect::machine);
   t.choice("run.log_level", at, &S::log_level, {"debug", "info", "warning", "error"},
            "Least level shown on the terminal.", Effect::machine);
   t.number("run.deadline_s", at, &S::deadline_s, 0, kAnyHigh, "seconds",
@@ -271,6 +272,10 @@ void rollout_options(Table& t) {
             Effect::machine);
   t.integer("rollout.replacement_rounds", at, &S::replacement_rounds, 0, 100, "rounds",
             "Extra rounds of a step that replace groups whose rewards are all equal (dynamic sampling).");
+  t.integer(
+      "rollout.max_staleness", at, &S::max_staleness, 0, 64, "steps",
+      "Steps that generation may run ahead of the update: no token that a step trains is of weights that are more "
+      "updates older than its own. 0: strictly on-policy. More needs ranks that only generate, and learn.mismatch.");
   t.integer<S, std::int64_t>("rollout.kv_cache_bytes", at, &S::kv_cache_bytes, 0, kMax<std::int64_t>, "bytes",
                              "Most memory of keys and values on a rollout rank; 0: half of what is free at the start. "
                              "Where it runs out the youngest completions wait and are computed again; no text changes.",

@@ -85,6 +85,7 @@ struct RolloutSection {
   double top_p = 1.0;
   double min_p = 0.0;
   int max_batch = 64;                      // sequences decoded together
+  int max_staleness = 0;                   // steps that generation may run ahead of the update
   int replacement_rounds = 0;              // extra rounds that replace groups without signal (dynamic sampling)
   std::int64_t kv_cache_bytes = 0;         // most memory of keys and values a rank, 0 = half of what is free
   std::string kv_on_update = "recompute";  // recompute | keep: of completions in flight when new weights come

@@ -1,7 +1,7 @@
 // Attention over packed groups with shared prompts. A completion's queries attend to the prompt's keys (computed once a
-// group) and causally to their own completion; the two partial results are merged by their log-sum-exp. The backward of
-// each part, run with the merged output and log-sum-exp, gives exactly the gradient of the whole (Dao,
-// FlashAttention-2). Shapes: T packed rows, H heads, N kv heads, D head size, W = (H + 2 N) D.
+// group) and causally to their own completion; one running softmax goes over both (Dao, FlashAttention-2). Packed copies
+// of keys and values are made once a kv head and serve all its queries; tasks are cut by the batch alone, so results do
+// not depend on the number of threads. Shapes: T packed rows, H heads, N kv heads, D head size, W = (H + 2 N) D.
 #pragma once
 
 #include <ATen/ATen.h>

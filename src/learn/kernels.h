@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "learn/attention_kernels.h"
+
 namespace setrl::learn {
 
 // Storage of a bfloat16 number; bit-compatible with c10::BFloat16.
@@ -49,12 +51,9 @@ struct KernelTable {
   // logits -> d(loss)/d(logits) = gradient * inverse_temperature * (onehot(target) - softmax), in place.
   void (*softmax_gradient)(T* logits, std::int64_t vocabulary, std::int64_t target, float inverse_temperature,
                            float lse, float gradient);
-  // Two partial attentions of the same queries over disjoint keys -> the attention over all keys. `rows` counts
-  // (token, head) pairs, out_a may be out.
-  void (*merge_attention)(const T* out_a, const float* lse_a, const T* out_b, const float* lse_b, std::int64_t rows,
-                          std::int64_t size, T* out, float* lse);
   void (*add_to_float)(const T* x, std::int64_t count, float* sum);
   void (*from_float)(const float* x, std::int64_t count, T* out);
+  AttentionKernels<T> attention;
 };
 
 struct FloatKernels {
@@ -65,6 +64,7 @@ struct FloatKernels {
 };
 
 struct Kernels {
+  const char* name;  // of the instruction set
   KernelTable<float> float32;
   KernelTable<Bfloat16> bfloat16;
   FloatKernels flat;

@@ -4,7 +4,7 @@ namespace setrl::learn {
 
 Kernels kernels_avx2();
 Kernels kernels_avx2() {
-  return all_kernels();
+  return all_kernels("AVX2");
 }
 
 }  // namespace setrl::learn

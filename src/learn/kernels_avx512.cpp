@@ -4,7 +4,7 @@ namespace setrl::learn {
 
 Kernels kernels_avx512();
 Kernels kernels_avx512() {
-  return all_kernels();
+  return all_kernels("AVX-512");
 }
 
 }  // namespace setrl::learn

@@ -4,7 +4,7 @@ namespace setrl::learn {
 
 Kernels kernels_base();
 Kernels kernels_base() {
-  return all_kernels();
+  return all_kernels("base");
 }
 
 }  // namespace setrl::learn

@@ -196,24 +196,6 @@ void softmax_gradient(T* logits, std::int64_t vocabulary, std::int64_t target, f
 }
 
 template <typename T>
-void merge_attention(const T* out_a, const float* lse_a, const T* out_b, const float* lse_b, std::int64_t rows,
-                     std::int64_t size, T* out, float* lse) {
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const float a = lse_a[row], b = lse_b[row];
-    const float larger = a > b ? a : b;
-    const float weight_a = exp_approx(a - larger), weight_b = exp_approx(b - larger);
-    const float total = weight_a + weight_b;
-    lse[row] = larger + __builtin_logf(total);
-    const float share_a = weight_a / total, share_b = weight_b / total;
-    const T* from_a = out_a + row * size;
-    const T* from_b = out_b + row * size;
-    T* to = out + row * size;
-#pragma omp simd
-    for (std::int64_t i = 0; i < size; ++i) store(to[i], share_a * load(from_a[i]) + share_b * load(from_b[i]));
-  }
-}
-
-template <typename T>
 void add_to_float(const T* x, std::int64_t count, float* sum) {
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) sum[i] += load(x[i]);
@@ -248,15 +230,22 @@ double sum_of_squares(const float* x, std::int64_t count) {
   return sum;
 }
 
+}  // namespace
+}  // namespace setrl::learn
+
+#include "learn/attention_kernels_impl.h"
+
+namespace setrl::learn {
+namespace {
+
 template <typename T>
 KernelTable<T> table() {
-  return {
-      rms_norm<T>,         rms_norm_backward<T>, rope<T>,         swiglu<T>,    swiglu_backward<T>, softmax_stats<T>,
-      softmax_gradient<T>, merge_attention<T>,   add_to_float<T>, from_float<T>};
+  return {rms_norm<T>,      rms_norm_backward<T>, rope<T>,         swiglu<T>,     swiglu_backward<T>,
+          softmax_stats<T>, softmax_gradient<T>,  add_to_float<T>, from_float<T>, attention_table<T>()};
 }
 
-Kernels all_kernels() {
-  return {table<float>(), table<Bfloat16>(), {adamw, sum_of_squares}};
+Kernels all_kernels(const char* name) {
+  return {name, table<float>(), table<Bfloat16>(), {adamw, sum_of_squares}};
 }
 
 }  // namespace

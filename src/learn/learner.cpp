@@ -89,7 +89,7 @@ struct Learner::State {
                          const at::Tensor& gathered) const;
 
   // This rank's micro-batches, filled up with empty ones to the largest count of any rank: their work is collective.
-  std::vector<MicroBatch> micro_batches(const TrainingBatch& batch, bool masked_too);
+  std::vector<MicroBatch> micro_batches(const TrainingBatch& batch, bool everything);
   // Unmasked completions over all ranks; fills the token counts of `stats`.
   BatchTotals count(const TrainingBatch& batch, StepStats& stats);
   // Objective and derivative for loss tokens [begin, end) of a micro-batch.
@@ -152,8 +152,8 @@ void Learner::State::drop_copies() {
   if (adapters) adapters->drop_copies();
 }
 
-std::vector<MicroBatch> Learner::State::micro_batches(const TrainingBatch& batch, bool masked_too) {
-  auto result = pack(batch, config.learn.micro_batch_tokens, spec.vocabulary, masked_too);
+std::vector<MicroBatch> Learner::State::micro_batches(const TrainingBatch& batch, bool everything) {
+  auto result = pack(batch, config.learn.micro_batch_tokens, spec.vocabulary, everything);
   double count = static_cast<double>(result.size());
   communicator.all_reduce(&count, 1, comm::Reduction::max);
   result.resize(static_cast<std::size_t>(count));
@@ -161,15 +161,16 @@ std::vector<MicroBatch> Learner::State::micro_batches(const TrainingBatch& batch
 }
 
 BatchTotals Learner::State::count(const TrainingBatch& batch, StepStats& stats) {
-  double counts[3] = {0, 0, 0};  // completion tokens, completions, tokens with prompts
+  double counts[3] = {0, 0, 0};  // loss tokens, completions, all tokens with prompts
   for (const auto& group : batch.groups) {
     double tokens = 0;
     for (const auto& sequence : group.sequences) {
-      if (sequence.masked || sequence.tokens.empty()) continue;
-      tokens += static_cast<double>(sequence.tokens.size());
+      const auto targets = static_cast<double>(sequence.targets());
+      if (sequence.masked || targets == 0) continue;
+      counts[0] += targets;
       counts[1] += 1;
+      tokens += static_cast<double>(sequence.tokens.size());
     }
-    counts[0] += tokens;
     if (tokens > 0) counts[2] += tokens + static_cast<double>(group.prompt.size());
   }
   communicator.all_reduce(counts, 3, comm::Reduction::sum);
@@ -194,20 +195,15 @@ void Learner::State::evaluate(const MicroBatch& batch, const Objective& objectiv
     const auto beside = [&](const std::vector<float>& values, std::int64_t origin) {
       return values.empty() ? nullptr : values.data() + (first - origin);
     };
-    const auto& sequence = *packed.sequence;
     TokenSpan span;
     span.count = last - first;
     span.logprob = logprobs.data() + (first - begin);
     span.old_logprob = beside(companions.old_logprobs, 0);
     span.reference_logprob = beside(companions.reference_logprobs, 0);
-    span.rollout_logprob = beside(sequence.rollout_logprobs, packed.loss_begin);
-    span.advantage = sequence.advantage;
+    span.rollout_logprob = beside(packed.rollout_logprobs, packed.loss_begin);
+    span.advantage = packed.sequence->advantage;
     span.token_weight = weights[s];
     objective.evaluate(span, gradient + (first - begin), sums.objective);
-    for (std::int64_t i = 0; i < span.count && !sequence.forced.empty(); ++i) {
-      if (sequence.forced[static_cast<std::size_t>(first - packed.loss_begin + i)] != 0)
-        gradient[first - begin + i] = 0;
-    }
     if (span.rollout_logprob == nullptr) continue;
     for (std::int64_t i = 0; i < span.count; ++i) {
       const double gap = std::abs(static_cast<double>(span.logprob[i]) - span.rollout_logprob[i]);

@@ -24,7 +24,7 @@ struct StepStats {
   double loss = 0, grad_norm = 0, clip_fraction = 0, kl = 0, entropy = 0;
   double logprob_gap_mean = 0, logprob_gap_max = 0;  // |rollout - learner|, natural log
   double learning_rate = 0;
-  std::int64_t tokens = 0;         // completion tokens trained on, all ranks
+  std::int64_t tokens = 0;         // completion tokens trained on (forced ones are not), all ranks
   std::int64_t total_tokens = 0;   // with prompts, each prompt once
   std::int64_t micro_batches = 0;  // of an update: the largest count of any rank
   bool skipped = false;            // loss or gradient was not finite

@@ -12,7 +12,7 @@ namespace {
 // Collects packed rows and turns them into a micro-batch.
 class Packer {
  public:
-  explicit Packer(std::int64_t vocabulary) : vocabulary_(vocabulary) {}
+  Packer(std::int64_t vocabulary, bool everything) : vocabulary_(vocabulary), everything_(everything) {}
 
   std::int64_t rows() const { return static_cast<std::int64_t>(ids_.size()); }
 
@@ -30,14 +30,20 @@ class Packer {
     auto& packed = batch_.groups.back();
     const auto count = static_cast<std::int64_t>(sequence.tokens.size());
     const std::int64_t begin = rows();
-    batch_.sequences.push_back({&sequence, group, index, static_cast<std::int64_t>(batch_.targets.size()), count});
+    PackedSequence own{&sequence, group, index, static_cast<std::int64_t>(batch_.targets.size()), 0, {}};
     for (std::int64_t i = 0; i < count; ++i) {
-      const std::int32_t token = sequence.tokens[static_cast<std::size_t>(i)];
+      const auto at = static_cast<std::size_t>(i);
+      const std::int32_t token = sequence.tokens[at];
       check(token);
-      batch_.targets.push_back(token);
-      loss_rows_.push_back(i == 0 ? packed.completions_begin - 1 : begin + i - 1);
+      if (everything_ || sequence.is_target(at)) {
+        batch_.targets.push_back(token);
+        loss_rows_.push_back(i == 0 ? packed.completions_begin - 1 : begin + i - 1);
+        if (!sequence.rollout_logprobs.empty()) own.rollout_logprobs.push_back(sequence.rollout_logprobs[at]);
+        ++own.count;
+      }
       if (i + 1 < count) add_row(token, packed.prompt_rows + i);
     }
+    batch_.sequences.push_back(std::move(own));
     packed.completion_rows.push_back(count - 1);
   }
 
@@ -62,6 +68,7 @@ class Packer {
   }
 
   std::int64_t vocabulary_;
+  bool everything_;
   MicroBatch batch_;
   std::vector<std::int64_t> ids_, positions_, loss_rows_;
 };
@@ -69,14 +76,14 @@ class Packer {
 }  // namespace
 
 std::vector<MicroBatch> pack(const TrainingBatch& batch, std::int64_t token_budget, std::int64_t vocabulary,
-                             bool masked_too) {
+                             bool everything) {
   std::vector<std::size_t> order(batch.groups.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return batch.groups[a].index < batch.groups[b].index; });
 
   std::vector<MicroBatch> result;
-  Packer packer(vocabulary);
+  Packer packer(vocabulary, everything);
   const auto flush = [&] {
     if (packer.rows() > 0) result.push_back(packer.finish());
   };
@@ -86,7 +93,8 @@ std::vector<MicroBatch> pack(const TrainingBatch& batch, std::int64_t token_budg
     std::int64_t tokens = static_cast<std::int64_t>(group.prompt.size());
     for (std::size_t i = 0; i < group.sequences.size(); ++i) {
       const auto& sequence = group.sequences[i];
-      if (sequence.tokens.empty() || (sequence.masked && !masked_too)) continue;
+      if (sequence.tokens.empty()) continue;
+      if (!everything && (sequence.masked || sequence.targets() == 0)) continue;
       kept.push_back(i);
       tokens += static_cast<std::int64_t>(sequence.tokens.size()) - 1;
     }

@@ -23,11 +23,13 @@ struct PackedGroup {
   }
 };
 
-// One completion: tokens [loss_begin, loss_begin + count) of the micro-batch's loss tokens.
+// One completion: its loss tokens are [loss_begin, loss_begin + count) of the micro-batch's. Forced tokens are input
+// like all others, but none of these.
 struct PackedSequence {
   const TrainingSequence* sequence = nullptr;  // borrowed from the batch
   std::size_t group = 0, index = 0;            // its place in the batch
   std::int64_t loss_begin = 0, count = 0;
+  std::vector<float> rollout_logprobs;  // [count], or empty
 };
 
 struct MicroBatch {
@@ -41,8 +43,9 @@ struct MicroBatch {
 
 // Groups in the order of their index, as many as fit `token_budget` together; a group that exceeds the budget alone is
 // split by completions, its prompt computed again in each part (the gradient is a sum over completions, so this is
-// exact). Masked and empty sequences are left out unless `masked_too`. Token ids must lie below `vocabulary`.
+// exact). Left out are sequences without tokens and, unless `everything` is asked for, masked sequences, those of
+// forced tokens only, and forced tokens among the loss tokens. Token ids must lie below `vocabulary`.
 std::vector<MicroBatch> pack(const TrainingBatch& batch, std::int64_t token_budget, std::int64_t vocabulary,
-                             bool masked_too);
+                             bool everything);
 
 }  // namespace setrl::learn

@@ -12,6 +12,13 @@ struct TrainingSequence {
   std::vector<std::uint8_t> forced;     // [T], 1: not the policy's choice, no loss target; empty where none
   double advantage = 0;
   bool masked = false;  // takes no part in loss or token counts (truncated and masked, infrastructure failure)
+
+  bool is_target(std::size_t token) const { return forced.empty() || forced[token] == 0; }
+  std::int64_t targets() const {
+    std::int64_t count = 0;
+    for (std::size_t i = 0; i < tokens.size(); ++i) count += is_target(i) ? 1 : 0;
+    return count;
+  }
 };
 
 // Sequences that continue one prompt. The prompt is computed once.

@@ -1,25 +1,27 @@
 #include "roles/evaluation.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
 #include "base/error.h"
 #include "evaluate/aggregate.h"
-#include "roles/work_list.h"
+#include "roles/station.h"
 #include "store/trajectory_file.h"
 
 namespace setrl::roles {
 
 std::vector<Group> evaluate_policy(const Session& session, RolloutRole* rollout, VerifierRole* verifier) {
-  const WorkOrder order = evaluation_order(session);
-  StepReport report;
-  if (rollout != nullptr) rollout->generate(order, report);
-  if (verifier != nullptr) verifier->verify_evaluation(order, report);
+  constexpr std::int64_t kFirst = 1, kNoLast = 0;  // nothing is trained
+  Station station(session, rollout, verifier, nullptr, kFirst, kNoLast);
+  if (rollout != nullptr) station.tell_standing();
   std::vector<Group> groups;
-  if (!session.is_root()) return groups;
-  for (std::size_t i = 0; i < order.items.size(); ++i) groups.push_back(receive_group(session.world, kVerified));
-  std::sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) { return a.index < b.index; });
+  if (session.is_root()) {
+    groups = station.evaluate(0);
+    station.end(false);
+  } else {
+    station.work_until([&] { return station.ended(); });
+  }
+  station.close();
   return groups;
 }
 

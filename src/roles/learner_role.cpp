@@ -56,41 +56,46 @@ LearnerRole::LearnerRole(const Session& session)
       learner_(session.config, *session.policy.weights, *session.groups.learners),
       config_hashes_{session.config_hash} {}
 
-std::int64_t LearnerRole::collect(const WorkOrder& order) {
-  const std::int64_t expected = items_of(order, session_.plan.learner_ranks, session_.world.rank());
-  std::int64_t without_signal = 0;
-  for (std::int64_t i = 0; i < expected; ++i) {
-    collected_.push_back(receive_group(session_.world, kVerified));
-    if (!learn::prepare(session_.config.learn, collected_.back()).signal) ++without_signal;
-  }
-  return without_signal;
+void LearnerRole::collect(Group group) {
+  const std::int64_t step = group.step;
+  collected_[step].push_back(std::move(group));
 }
 
-void LearnerRole::collect_stored(std::int64_t step) {
+bool LearnerRole::holds(std::int64_t step, std::int64_t groups) const {
+  const auto found = collected_.find(step);
+  const std::size_t held = found == collected_.end() ? 0 : found->second.size();
+  return static_cast<std::int64_t>(held) == items_of(groups, session_.plan.learner_ranks, session_.world.rank());
+}
+
+std::vector<Group> LearnerRole::collect_stored(std::int64_t step) {
   const std::string& run = session_.config.learn.replay;
   const auto parts = store::trajectory_parts(run, step);
   if (parts.empty()) throw_user_error("learn.replay: '{}' holds no trajectories of step {}", run, step);
+  std::vector<Group> summaries;
   for (const auto& path : parts) {
     store::Trajectory trajectory;
     session_.store->call([&] { trajectory = store::read_trajectory(path); });
     for (auto& stored : trajectory.groups) {
-      if (session_.is_root()) send_group(session_.world, 0, kSummary, summary_of(stored.group));
+      summaries.push_back(summary_of(stored.group));
       if (owner(session_.plan.learner_ranks, stored.group.index) == session_.world.rank()) {
-        collected_.push_back(std::move(stored.group));
+        collected_[step].push_back(std::move(stored.group));
       }
     }
   }
+  return summaries;
 }
 
 TrainingBatch LearnerRole::balanced(std::int64_t step) {
   auto& learners = *session_.groups.learners;
   const LearnSection& config = session_.config.learn;
+  std::vector<Group> collected = std::move(collected_[step]);
+  collected_.erase(step);
   if (config.drop_zero_variance) {
-    collected_.erase(std::remove_if(collected_.begin(), collected_.end(),
-                                    [&](const Group& group) { return !learn::prepare(config, group).signal; }),
-                     collected_.end());
+    collected.erase(std::remove_if(collected.begin(), collected.end(),
+                                   [&](const Group& group) { return !learn::prepare(config, group).signal; }),
+                    collected.end());
   }
-  const auto loads = gather_loads(learners, collected_);
+  const auto loads = gather_loads(learners, collected);
   std::vector<std::int64_t> tokens;
   for (const auto& load : loads) tokens.push_back(load.tokens);
   const auto target = learn::balance(tokens, learners.size());
@@ -101,7 +106,7 @@ TrainingBatch LearnerRole::balanced(std::int64_t step) {
     const bool here = loads[i].holder == learners.rank();
     if (target[i] == learners.rank() && !here) ++expected;
     if (!here) continue;
-    const auto group = std::find_if(collected_.begin(), collected_.end(),
+    const auto group = std::find_if(collected.begin(), collected.end(),
                                     [&](const Group& each) { return each.index == loads[i].index; });
     if (target[i] == learners.rank())
       kept.push_back(std::move(*group));
@@ -111,7 +116,6 @@ TrainingBatch LearnerRole::balanced(std::int64_t step) {
   for (std::int64_t i = 0; i < expected; ++i) {
     kept.push_back(decode_group(learners.receive(comm::kAnySource, kBalance).bytes));
   }
-  collected_.clear();
   std::sort(kept.begin(), kept.end(), [](const Group& a, const Group& b) { return a.index < b.index; });
 
   TrainingBatch batch;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,12 +21,14 @@ class LearnerRole {
 
   learn::Learner& learner() { return learner_; }
 
-  // Receives this rank's items of the order. Returns how many of them carry no signal.
-  std::int64_t collect(const WorkOrder& order);
-  // The same from stored trajectories (learn.replay).
-  void collect_stored(std::int64_t step);
+  // Takes a verified group of any step that is not trained yet.
+  void collect(Group group);
+  // Whether it holds its share of the `groups` groups of a step.
+  bool holds(std::int64_t step, std::int64_t groups) const;
+  // Collects from stored trajectories (learn.replay). Returns the summaries of all of the step's groups.
+  std::vector<Group> collect_stored(std::int64_t step);
 
-  // Balances what was collected and makes one update. Where no group of any learner carries a signal, nothing changes.
+  // Balances the step's groups and makes one update. Where no group of any learner carries a signal, nothing changes.
   learn::StepStats update(std::int64_t step, StepReport& report);
 
   // Collective over learners. Begins a save that goes on behind the steps; see store::CheckpointSaver. `kind`: "train"
@@ -53,10 +56,10 @@ class LearnerRole {
 
   const Session& session_;
   learn::Learner learner_;
-  std::vector<Group> collected_;
-  std::optional<store::CheckpointSaver> saver_;  // made with the first save
-  std::vector<std::string> config_hashes_;       // of the configurations that the run had, in order
-  std::int64_t first_step_ = 0;                  // steps done when this process began
+  std::map<std::int64_t, std::vector<Group>> collected_;  // by step
+  std::optional<store::CheckpointSaver> saver_;           // made with the first save
+  std::vector<std::string> config_hashes_;                // of the configurations that the run had, in order
+  std::int64_t first_step_ = 0;                           // steps done when this process began
   double stall_s_ = 0;
 };
 

@@ -33,50 +33,70 @@ rollout::TextSide text_side(const Policy& policy, const text::Grammar& grammar) 
 RolloutRole::RolloutRole(const Session& session)
     : session_(session),
       engine_(session.policy.weights->spec(), model::choose_dtype(session.config.model.dtype),
-              rollout::engine_options(session.config)) {}
+              rollout::engine_options(session.config)),
+      sampling_(rollout::sampling_options(session.config, text_side(session.policy, session.grammar))),
+      push_(session, nullptr, &engine_) {}
 
 void RolloutRole::load_weights() {
   load_engine(*session_.policy.weights, engine_);
 }
 
-void RolloutRole::generate(const WorkOrder& order, StepReport& report) {
-  const Stopwatch clock;
-  const RunConfig& config = session_.config;
-  const tasks::Task& task = order.evaluation ? session_.evaluation_task() : *session_.task;
-  std::vector<rollout::GenerationRequest> requests;
-  std::vector<Group> groups;
-  for (const auto& item : order.items) {
-    if (owner(session_.plan.rollout_ranks, item.index) != session_.world.rank()) continue;
-    Group group;
-    group.step = order.step;
-    group.index = item.index;
-    group.policy_version = engine_.version();
-    group.problem = task.problem(order.split, item.problem);
-    group.prompt = session_.policy.prompt(group.problem, config.task.max_prompt_tokens);
-    rollout::GenerationRequest request;
-    request.tag = static_cast<std::int64_t>(groups.size());
-    request.problem_id = group.problem.id;
-    request.prompt = group.prompt.tokens;
-    request.samples = order.samples;
-    requests.push_back(std::move(request));
-    groups.push_back(std::move(group));
-  }
+void RolloutRole::pull_weights(std::int64_t version) {
+  push_.run(version);
+}
 
-  auto sampling = rollout::sampling_options(config, text_side(session_.policy, session_.grammar));
+void RolloutRole::take(const ItemNote& item) {
+  const WorkOrder order = item.step > 0 ? training_order(session_, item.step) : evaluation_order(session_);
+  const tasks::Task& task = order.evaluation ? session_.evaluation_task() : *session_.task;
+  Group group;
+  group.step = item.step;
+  group.index = item.index;
+  group.policy_version = engine_.version();
+  group.problem = task.problem(order.split, item.problem);
+  group.prompt = session_.policy.prompt(group.problem, session_.config.task.max_prompt_tokens);
+  rollout::GenerationRequest request;
+  request.tag = ++taken_;
+  request.problem_id = group.problem.id;
+  request.prompt = group.prompt.tokens;
+  request.samples = order.samples;
+  auto sampling = sampling_;
   sampling.temperature = order.temperature;
   sampling.seed = order.seed;
-  const auto stats = engine_.generate(
-      requests, sampling,
+  engine_.submit(std::move(request), sampling);
+  in_hand_.emplace(taken_, std::move(group));
+  told_room_ -= order.samples;
+}
+
+void RolloutRole::step(StepReport& report, const std::function<void(const Group&)>& finished) {
+  const Stopwatch clock;
+  std::int64_t tokens = 0, trained = 0;
+  engine_.step(
       [&](const rollout::GenerationRequest& request, std::vector<Completion> completions) {
-        Group& group = groups[static_cast<std::size_t>(request.tag)];
-        group.completions = std::move(completions);
-        send_group(session_.world, owner(session_.plan.verifier_ranks, group.index), kGenerated, group);
-        group = Group{};  // sent: its memory is given back while others are still generated
+        auto group = in_hand_.extract(request.tag);
+        group.mapped().completions = std::move(completions);
+        finished(group.mapped());
       },
-      // Large messages move only while this rank is inside of a communication call.
-      [this](std::int64_t, int, std::int32_t) { session_.world.progress(); });
-  report.rollout_s += clock.seconds();
-  report.new_tokens += static_cast<double>(stats.new_tokens);
+      [&](std::int64_t tag, int, std::int32_t) {
+        ++tokens;
+        if (in_hand_.at(tag).step > 0) ++trained;
+      });
+  // A pass that only reads prompts counts as training's.
+  report.rollout_s += clock.seconds() * (tokens > 0 ? static_cast<double>(trained) / static_cast<double>(tokens) : 1);
+  report.new_tokens += static_cast<double>(trained);
+}
+
+std::int64_t RolloutRole::room() const {
+  return session_.config.rollout.max_batch - engine_.sequences();
+}
+
+StandingNote RolloutRole::standing() {
+  told_room_ = room();
+  return {engine_.version(), told_room_, taken_};
+}
+
+bool RolloutRole::has_more_room() const {
+  const std::int64_t now = room();
+  return now > 0 && (told_room_ <= 0 || now - told_room_ >= session_.config.rollout.group_size);
 }
 
 }  // namespace setrl::roles

@@ -18,8 +18,15 @@ RunConfig evaluation_config(const RunConfig& config) {
 
 namespace {
 
+int staleness(const RunConfig& config, const topology::Plan& plan) {
+  const bool apart = std::none_of(plan.ranks.begin(), plan.ranks.end(),
+                                  [](const topology::RankPlan& rank) { return rank.rollout && rank.learner; });
+  return apart && !plan.rollout_ranks.empty() && !plan.learner_ranks.empty() ? config.rollout.max_staleness : 0;
+}
+
 // In the synchronous mode roles work in turn: ranks of different roles on one host may each use all of its cores, ranks
-// of the same role share them (twice as many threads as cores take several times as long, as waiting threads spin).
+// of the same role share them (twice as many threads as cores take several times as long, as waiting threads spin). In
+// the asynchronous one learners and rollout ranks share them.
 int compute_threads(const RunConfig& config, const topology::Plan& plan, comm::Communicator& world) {
   if (config.run.threads > 0) return config.run.threads;
   // Ranks that the launcher has bound to different cores do not meet.
@@ -33,11 +40,16 @@ int compute_threads(const RunConfig& config, const topology::Plan& plan, comm::C
     if (plan.ranks[rank].learner) ++learners;
     if (plan.ranks[rank].rollout) ++rollouts;
   }
-  const int sharing = std::max({1, role.learner ? learners : 0, role.rollout ? rollouts : 0});
+  int sharing = std::max({1, role.learner ? learners : 0, role.rollout ? rollouts : 0});
+  if (staleness(config, plan) > 0 && (role.learner || role.rollout)) sharing = learners + rollouts;
   return std::max(1, available_cores() / sharing);
 }
 
 }  // namespace
+
+int Session::max_staleness() const {
+  return staleness(config, plan);
+}
 
 std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan plan, comm::Communicator& world) {
   log::set_identity(world.size() > 1 ? world.rank() : -1,

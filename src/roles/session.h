@@ -31,6 +31,8 @@ struct Session {
   const tasks::Task& evaluation_task() const { return single_answer_task ? *single_answer_task : *task; }
 
   const topology::RankPlan& role() const { return plan.ranks.at(static_cast<std::size_t>(world.rank())); }
+  // rollout.max_staleness where ranks that generate are others than those that learn; else 0, as they take turns.
+  int max_staleness() const;
   bool is_root() const { return world.rank() == 0; }
 };
 

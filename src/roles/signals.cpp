@@ -30,9 +30,9 @@ bool signal_received() {
   return received.load() > 0;
 }
 
-bool stop_requested(comm::Communicator& world) {
-  double asked = signal_received() ? 1 : 0;
-  world.all_reduce(&asked, 1, comm::Reduction::max);
+bool stop_requested(comm::Communicator& ranks, bool known) {
+  double asked = known || signal_received() ? 1 : 0;
+  ranks.all_reduce(&asked, 1, comm::Reduction::max);
   return asked > 0;
 }
 

@@ -10,7 +10,8 @@ void install_signal_handlers();
 // Whether this rank has been asked to stop.
 bool signal_received();
 
-// True on every rank once any rank has been asked to stop. Collective.
-bool stop_requested(comm::Communicator& world);
+// True on every rank of the communicator once any of them has been asked to stop, or knows of one (`known`).
+// Collective.
+bool stop_requested(comm::Communicator& ranks, bool known = false);
 
 }  // namespace setrl::roles

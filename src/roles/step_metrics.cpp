@@ -22,6 +22,21 @@ std::int64_t count_failures(const std::vector<Group>& groups) {
 
 }  // namespace
 
+Staleness staleness_of(const StepRecord& record) {
+  Staleness result;
+  double sum = 0, count = 0;
+  for (const auto& group : record.groups) {
+    for (const auto& completion : group.completions) {
+      const std::int64_t age = record.policy_version - completion.oldest_version;
+      result.largest = std::max(result.largest, age);
+      sum += static_cast<double>(age);
+      count += 1;
+    }
+  }
+  result.mean = count > 0 ? sum / count : 0;
+  return result;
+}
+
 StepLine describe_step(StepRecord& record, int k) {
   std::sort(record.groups.begin(), record.groups.end(),
             [](const Group& a, const Group& b) { return a.index < b.index; });
@@ -57,7 +72,9 @@ StepLine describe_step(StepRecord& record, int k) {
   put("entropy", stats.entropy);
   put("logprob_gap_mean", stats.logprob_gap_mean);
   put("logprob_gap_max", stats.logprob_gap_max);
-  put("staleness", 0);
+  const Staleness staleness = staleness_of(record);
+  put("staleness", static_cast<double>(staleness.largest));
+  put("staleness_mean", staleness.mean);
   put("learning_rate", stats.learning_rate);
   line["trained_tokens"] = stats.tokens;
   line["skipped"] = stats.skipped;
@@ -72,6 +89,12 @@ StepLine describe_step(StepRecord& record, int k) {
   put("rollout_tokens_per_s", report.new_tokens / report.rollout_s);
   put("learn_tokens_per_s", static_cast<double>(stats.total_tokens) / report.learn_s);
   line["peak_rss_bytes"] = static_cast<std::int64_t>(report.peak_rss_bytes);
+  const bool generated = record.straggler.rank >= 0;
+  put("rollout_idle", generated ? report.idle_share() : NAN);
+  put("straggler_rank", generated ? record.straggler.rank : NAN);
+  put("straggler_lag_s", generated ? record.straggler.lag_s : NAN);
+  put("straggler_idle", generated ? record.straggler_idle : NAN);
+  put("straggler_tokens", generated ? static_cast<double>(record.straggler.longest) : NAN);
 
   StepLine result;
   result.json = line.dump();

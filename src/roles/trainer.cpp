@@ -9,9 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/system.h"
 #include "comm/failure.h"
-#include "records/wire.h"
 #include "roles/evaluation.h"
 #include "roles/evaluation_record.h"
 #include "roles/learner_role.h"
@@ -20,6 +18,7 @@
 #include "roles/rollout_role.h"
 #include "roles/run_directory.h"
 #include "roles/signals.h"
+#include "roles/station.h"
 #include "roles/step_metrics.h"
 #include "roles/verifier_role.h"
 #include "store/metrics_file.h"
@@ -28,7 +27,8 @@ namespace setrl::roles {
 
 namespace {
 
-// One rank's part of a GRPO run.
+// One rank's part of a GRPO run. Learners go from step to step; all other ranks work at their station until the root
+// ends it. The weights after step s are version s.
 class Trainer {
  public:
   explicit Trainer(const Session& session)
@@ -36,8 +36,8 @@ class Trainer {
     if (session.role().learner) learner_ = std::make_unique<LearnerRole>(session);
     if (session.role().rollout && !replay_) rollout_ = std::make_unique<RolloutRole>(session);
     if (session.role().verifier && !replay_) verifier_ = std::make_unique<VerifierRole>(session);
-    if (!replay_) {
-      push_.emplace(session, learner_ ? &learner_->learner() : nullptr, rollout_ ? &rollout_->engine() : nullptr);
+    if (learner_) {
+      push_.emplace(session, &learner_->learner(), rollout_ ? &rollout_->engine() : nullptr);
     }
   }
 
@@ -48,7 +48,8 @@ class Trainer {
     std::int64_t done = 0;
     if (resume) {
       done = resume->info.step;
-      version_ = resume->info.policy_version;
+      SETRL_CHECK(resume->info.policy_version == done, "the checkpoint of step {} holds version {}", done,
+                  resume->info.policy_version);
       if (session_.is_root()) evaluations_ = evaluations_of(resume->info);
     }
     if (session_.is_root()) {
@@ -56,7 +57,11 @@ class Trainer {
       metrics_->truncate_after(done);
       progress_ = std::make_unique<Progress>("step", done + 1, config_.run.steps);
     }
-    push_weights();
+    station_ = std::make_unique<Station>(session_, rollout_.get(), verifier_.get(), learner_.get(), done + 1,
+                                         config_.run.steps);
+    if (!learner_) return assist();
+    if (session_.is_root()) say_what_staleness_means();
+    push_weights(done, false);
     if (config_.eval.every > 0) evaluate(done);
 
     std::int64_t saved = resume && resume->of_this_run ? done : -1;
@@ -65,19 +70,22 @@ class Trainer {
       run_step(step);
       done = step;
       if (config_.eval.every > 0 && (step % config_.eval.every == 0 || step == config_.run.steps)) evaluate(step);
-      stopped = stop_requested(session_.world) && step < config_.run.steps;
+      station_->take_letters();
+      stopped = stop_requested(*session_.groups.learners, station_->stop_asked()) && step < config_.run.steps;
       if (!stopped && config_.store.every > 0 && step % config_.store.every == 0) {
         begin_save(step);
         saved = step;
       }
     }
+    if (session_.is_root()) station_->end(stopped);
     if (saved != done) {
       // A save on its way is of an earlier step: on a signal there is no time for both.
-      if (stopped && learner_) learner_->abandon_save();
+      if (stopped) learner_->abandon_save();
       begin_save(done);
     }
     session_.store->drain();
-    if (learner_) learner_->finish_saves();
+    learner_->finish_saves();
+    station_->close();
     if (stopped) {
       if (session_.is_root()) {
         progress_->clear();
@@ -90,59 +98,65 @@ class Trainer {
   }
 
  private:
-  // Generates, grades and collects one order; returns the number of its groups without signal, agreed by all ranks.
-  int process(const WorkOrder& order) {
-    if (rollout_) rollout_->generate(order, report_);
-    if (verifier_) verifier_->verify_training(order, report_);
-    double without_signal = 0;
-    if (learner_) without_signal = static_cast<double>(learner_->collect(order));
-    if (session_.is_root()) receive_summaries(order.items.size());
-    session_.world.all_reduce(&without_signal, 1, comm::Reduction::sum);
-    return static_cast<int>(without_signal);
+  // A rank that is no learner.
+  int assist() {
+    station_->work_until([this] { return station_->ended(); });
+    session_.store->drain();
+    station_->close();
+    return station_->stopped() ? kExitResumable : kExitDone;
   }
 
-  void receive_summaries(std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) summaries_.push_back(receive_group(session_.world, kSummary));
+  void say_what_staleness_means() const {
+    const int wanted = config_.rollout.max_staleness;
+    if (replay_ || wanted == 0) return;
+    if (session_.max_staleness() == 0) {
+      log::warning("rollout.max_staleness={} has no effect in one process, where generating and learning take turns",
+                   wanted);
+    } else if (config_.learn.mismatch == "none") {
+      log::warning(
+          "rollout.max_staleness={} with learn.mismatch=none: tokens of older policies are trained on as if they were "
+          "new; set it to truncate or mask",
+          wanted);
+    }
   }
 
-  void gather_experience(std::int64_t step) {
+  void gather_experience(StepRecord& record) {
     if (replay_) {
-      if (learner_) learner_->collect_stored(step);
-      while (auto envelope = session_.is_root() ? session_.world.try_receive(0, kSummary) : std::nullopt) {
-        summaries_.push_back(decode_group(envelope->bytes));
-      }
+      record.groups = learner_->collect_stored(record.step);
       return;
     }
-    int missing = config_.task.prompts_per_step;
-    std::int64_t first_index = 0;
-    for (int round = 0; round <= config_.rollout.replacement_rounds && missing > 0; ++round) {
-      const WorkOrder order = training_order(session_, step, round, first_index, missing);
-      first_index += static_cast<std::int64_t>(order.items.size());
-      missing = process(order);
-    }
-    if (verifier_) verifier_->write_trajectory(step, version_, report_);
+    station_->work_until([&] { return station_->complete(record.step); });
+    record.straggler = station_->take_closed(record.step).straggler;
+    if (session_.is_root()) record.groups = station_->take_summaries(record.step);
+    const Staleness staleness = staleness_of(record);
+    SETRL_CHECK(staleness.largest <= session_.max_staleness(), "step {} got tokens that are {} versions old",
+                record.step, staleness.largest);
   }
 
   void run_step(std::int64_t step) {
     const Stopwatch clock;
     comm::set_place(session_.role().role_name(), step);
-    report_ = StepReport{};
-    summaries_.clear();
     session_.store->check();
-    if (learner_) learner_->check_saves();
-    gather_experience(step);
+    learner_->check_saves();
     StepRecord record;
     record.step = step;
-    record.policy_version = version_;
-    if (learner_) record.stats = learner_->update(step, report_);
+    record.policy_version = step - 1;
+    gather_experience(record);
+    record.stats = learner_->update(step, station_->report());
     release_fragmented_memory();
-    ++version_;
-    push_weights();
-    if (learner_) report_.checkpoint_s = learner_->take_stall();
-    report_.peak_rss_bytes = static_cast<double>(peak_rss_bytes());
-    record.report = gather_reports(session_.world, report_);
+    push_weights(step, true);
+    station_->report().checkpoint_s = learner_->take_stall();
+    const auto reports = gather_reports(session_.world, station_->take_report());
     if (!session_.is_root()) return;
-    record.groups = std::move(summaries_);
+    record.report = merged(reports);
+    if (record.straggler.rank >= 0) {
+      record.straggler_idle = reports[static_cast<std::size_t>(record.straggler.rank)].idle_share();
+      log::debug(
+          "step {}: rollout rank {} was the last to finish, {:.3f} s after the others, with a completion of {} tokens; "
+          "it was idle for {:.0f} % of the time, all rollout ranks for {:.0f} %",
+          step, record.straggler.rank, record.straggler.lag_s, record.straggler.longest, 100 * record.straggler_idle,
+          100 * record.report.idle_share());
+    }
     record.step_s = clock.seconds();
     const StepLine line = describe_step(record, config_.task.k);
     metrics_->append(line.json);
@@ -150,11 +164,13 @@ class Trainer {
     progress_->step(step, line.progress);
   }
 
-  void push_weights() {
+  // The learners' part.
+  void push_weights(std::int64_t version, bool step_done) {
     const Stopwatch clock;
-    if (push_) push_->run(version_);
-    // On a rollout rank the time is mostly the wait for the learners' step.
-    if (learner_) report_.sync_s += clock.seconds();
+    if (session_.is_root()) station_->publish({version, step_done});
+    if (!replay_) push_->run(version);
+    if (rollout_) station_->tell_standing();
+    station_->report().sync_s += clock.seconds();
   }
 
   // The step's line of metrics.jsonl is on disk before its checkpoint is: a continuation appends to it. What the save
@@ -165,7 +181,7 @@ class Trainer {
       notes = nlohmann::json::parse(settle_metrics(*metrics_));
       notes["evaluations"] = nlohmann::json::parse(evaluations_.to_json());
     }
-    if (learner_) learner_->save(step, version_, "train", notes.is_null() ? "" : notes.dump());
+    learner_->save(step, step, "train", notes.is_null() ? "" : notes.dump());
   }
 
   static EvaluationRecord evaluations_of(const store::CheckpointInfo& info) {
@@ -174,14 +190,13 @@ class Trainer {
     return EvaluationRecord::from_json(extra.at("evaluations").dump());
   }
 
+  // The root waits for it with the next step, and so do the other learners with the root. Rollout ranks go on with what
+  // they have.
   void evaluate(std::int64_t step) {
-    if (replay_) return;
+    if (replay_ || !session_.is_root()) return;
     // A continued run has evaluated its first policy already.
-    double known = evaluations_.last() && evaluations_.last()->step == step ? 1 : 0;
-    session_.world.all_reduce(&known, 1, comm::Reduction::max);
-    if (known > 0) return;
-    const auto groups = evaluate_policy(session_, rollout_.get(), verifier_.get());
-    if (!session_.is_root()) return;
+    if (evaluations_.last() && evaluations_.last()->step == step) return;
+    const auto groups = station_->evaluate(step);
     evaluate::Report report = report_of(session_, groups);
     write_evaluation(session_, config_.run.dir, fmt::format("eval-{:06}", step), step, groups, report);
     evaluation_title_ = describe(report);
@@ -213,10 +228,8 @@ class Trainer {
   std::unique_ptr<LearnerRole> learner_;
   std::unique_ptr<RolloutRole> rollout_;
   std::unique_ptr<VerifierRole> verifier_;
-  std::optional<PolicyPush> push_;
-  std::int64_t version_ = 0;  // updates made
-  StepReport report_;
-  std::vector<Group> summaries_;  // root
+  std::optional<PolicyPush> push_;  // learners
+  std::unique_ptr<Station> station_;
   std::unique_ptr<store::MetricsFile> metrics_;
   std::unique_ptr<Progress> progress_;
   EvaluationRecord evaluations_;  // root

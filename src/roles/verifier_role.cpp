@@ -12,48 +12,37 @@ VerifierRole::VerifierRole(const Session& session) : session_(session), verifier
   }
 }
 
-Group VerifierRole::grade(const verify::Verifier& verifier, StepReport& report) {
-  Group group = receive_group(session_.world, kGenerated);
+Group VerifierRole::grade(Group group, StepReport& report) {
   const Stopwatch clock;
+  const bool evaluation = group.step == 0;
   std::vector<verify::CompletionText> texts;
   for (const auto& completion : group.completions) {
     texts.push_back({session_.policy.text_of(completion.tokens), completion.finish == FinishReason::end_of_turn,
                      static_cast<std::int64_t>(completion.tokens.size())});
   }
+  const verify::Verifier& verifier = evaluation && single_verifier_ ? *single_verifier_ : verifier_;
   group.verdicts = verifier.verify_all(group.problem, texts);
-  report.verify_s += clock.seconds();
+  if (!evaluation) report.verify_s += clock.seconds();
   return group;
 }
 
-void VerifierRole::verify_training(const WorkOrder& order, StepReport& report) {
-  const std::int64_t expected = items_of(order, session_.plan.verifier_ranks, session_.world.rank());
-  for (std::int64_t i = 0; i < expected; ++i) {
-    Group group = grade(verifier_, report);
-    send_group(session_.world, owner(session_.plan.learner_ranks, group.index), kVerified, group);
-    send_group(session_.world, 0, kSummary, summary_of(group));
-    if (session_.config.store.trajectories) finished_.push_back(std::move(group));
-  }
+void VerifierRole::keep(Group group) {
+  if (session_.config.store.trajectories) kept_[group.step].push_back(std::move(group));
 }
 
-void VerifierRole::verify_evaluation(const WorkOrder& order, StepReport& report) {
-  const std::int64_t expected = items_of(order, session_.plan.verifier_ranks, session_.world.rank());
-  for (std::int64_t i = 0; i < expected; ++i) {
-    send_group(session_.world, 0, kVerified, grade(single_verifier_ ? *single_verifier_ : verifier_, report));
-  }
-}
-
-void VerifierRole::write_trajectory(std::int64_t step, std::int64_t policy_version, StepReport& report) {
-  if (finished_.empty()) return;
+void VerifierRole::write_trajectory(std::int64_t step, StepReport& report) {
+  auto kept = kept_.extract(step);
+  if (kept.empty()) return;
   const Stopwatch clock;
   const auto& ranks = session_.plan.verifier_ranks;
   const auto part = std::find(ranks.begin(), ranks.end(), session_.world.rank()) - ranks.begin();
   store::TrajectoryInfo info;
   info.step = step;
-  info.policy_version = policy_version;
+  info.policy_version = step - 1;  // every step makes one version
   info.config_hash = session_.config_hash;
   const std::string path = store::trajectory_path(session_.config.run.dir, step, static_cast<int>(part));
   const Policy& policy = session_.policy;
-  session_.store->post([path, info, &policy, groups = std::move(finished_)] {
+  session_.store->post([path, info, &policy, groups = std::move(kept.mapped())] {
     store::TrajectoryWriter writer(path, info);
     for (const auto& group : groups) {
       std::vector<std::string> texts;
@@ -62,7 +51,6 @@ void VerifierRole::write_trajectory(std::int64_t step, std::int64_t policy_versi
     }
     writer.publish();
   });
-  finished_.clear();
   report.trajectory_s += clock.seconds();
 }
 

@@ -1,13 +1,13 @@
-// A verifier rank: grades groups as they come, passes them on, and keeps them for the trajectory file.
+// A verifier rank: grades groups as they come, and keeps those of training for the trajectory files.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
 #include "roles/messages.h"
 #include "roles/session.h"
-#include "roles/work_list.h"
 #include "store/trajectory_file.h"
 #include "verify/verifier.h"
 
@@ -17,22 +17,20 @@ class VerifierRole {
  public:
   explicit VerifierRole(const Session& session);
 
-  // Grades this rank's items of the order. Training: each goes to its learner, and a summary to the root. Evaluation
-  // (the plan's learners are not involved): whole groups go to the root.
-  void verify_training(const WorkOrder& order, StepReport& report);
-  void verify_evaluation(const WorkOrder& order, StepReport& report);
+  // The group (of step 0: of an evaluation) with its verdicts. Adds the seconds to `report`, those of evaluations left
+  // out.
+  Group grade(Group group, StepReport& report);
 
-  // Has the store's thread write the groups graded since the last call as this rank's part of the step's trajectory
-  // file.
-  void write_trajectory(std::int64_t step, std::int64_t policy_version, StepReport& report);
+  // For the trajectory file of its step.
+  void keep(Group group);
+  // Has the store's thread write the groups kept for the step as this rank's part of its trajectory file.
+  void write_trajectory(std::int64_t step, StepReport& report);
 
  private:
-  Group grade(const verify::Verifier& verifier, StepReport& report);
-
   const Session& session_;
   verify::Verifier verifier_;
   std::unique_ptr<verify::Verifier> single_verifier_;  // of evaluations that ask for single answers
-  std::vector<Group> finished_;
+  std::map<std::int64_t, std::vector<Group>> kept_;    // by step
 };
 
 }  // namespace setrl::roles

@@ -17,19 +17,13 @@ std::uint64_t derived_seed(std::uint64_t seed, const std::string& purpose, std::
 
 }  // namespace
 
-WorkOrder training_order(const Session& session, std::int64_t step, int round, std::int64_t first_index, int count) {
+WorkOrder training_order(const Session& session, std::int64_t step) {
   const RunConfig& config = session.config;
   WorkOrder order;
-  order.step = step;
   order.samples = config.rollout.group_size;
   order.temperature = config.rollout.temperature;
   // The step is part of the sampler's seed: a problem met again in a later epoch is answered anew.
   order.seed = derived_seed(config.run.seed, "train", step);
-  const std::uint64_t stream_seed = round == 0 ? config.run.seed : derived_seed(config.run.seed, "replacement", round);
-  const auto problems = tasks::step_problems(stream_seed, session.task->size("train"), step, count);
-  for (std::size_t i = 0; i < problems.size(); ++i) {
-    order.items.push_back({first_index + static_cast<std::int64_t>(i), problems[i]});
-  }
   return order;
 }
 
@@ -41,14 +35,33 @@ WorkOrder evaluation_order(const Session& session) {
   order.samples = config.eval.samples;
   order.temperature = config.eval.temperature;
   order.seed = derived_seed(config.run.seed, "evaluation", 0);
-  const std::int64_t count = std::min(config.eval.problems, session.task->size(order.split));
-  for (std::int64_t i = 0; i < count; ++i) order.items.push_back({i, i});
   return order;
 }
 
-std::int64_t items_of(const WorkOrder& order, const std::vector<int>& ranks, int rank) {
-  return std::count_if(order.items.begin(), order.items.end(),
-                       [&](const WorkItem& item) { return owner(ranks, item.index) == rank; });
+std::vector<WorkItem> training_items(const Session& session, std::int64_t step, int round, std::int64_t first_index,
+                                     int count) {
+  const std::uint64_t seed = session.config.run.seed;
+  const std::uint64_t stream_seed = round == 0 ? seed : derived_seed(seed, "replacement", round);
+  const auto problems = tasks::step_problems(stream_seed, session.task->size("train"), step, count);
+  std::vector<WorkItem> items;
+  for (std::size_t i = 0; i < problems.size(); ++i) {
+    items.push_back({first_index + static_cast<std::int64_t>(i), problems[i]});
+  }
+  return items;
+}
+
+std::vector<WorkItem> evaluation_items(const Session& session) {
+  const EvalSection& eval = session.config.eval;
+  const std::int64_t count = std::min(eval.problems, session.task->size(eval.split));
+  std::vector<WorkItem> items;
+  for (std::int64_t i = 0; i < count; ++i) items.push_back({i, i});
+  return items;
+}
+
+std::int64_t items_of(std::int64_t count, const std::vector<int>& ranks, int rank) {
+  std::int64_t own = 0;
+  for (std::int64_t index = 0; index < count; ++index) own += owner(ranks, index) == rank ? 1 : 0;
+  return own;
 }
 
 }  // namespace setrl::roles

@@ -1,4 +1,4 @@
-// Which problems a phase works on and which rank does what: pure functions, so every rank derives the same list.
+// Which problems a phase works on and how: pure functions, the same on every rank.
 #pragma once
 
 #include <cstdint>
@@ -6,38 +6,35 @@
 #include <vector>
 
 #include "roles/session.h"
+#include "roles/work_item.h"
 
 namespace setrl::roles {
 
-struct WorkItem {
-  std::int64_t index = 0;    // place in the step's list
-  std::int64_t problem = 0;  // index into the split
-};
-
-// What a list of items is for.
+// How items are generated.
 struct WorkOrder {
-  std::int64_t step = 0;  // 0 for evaluations
   std::string split = "train";
   bool evaluation = false;
   int samples = 1;
   double temperature = 1;
   std::uint64_t seed = 0;  // of the sampler
-  std::vector<WorkItem> items;
 };
+
+WorkOrder training_order(const Session& session, std::int64_t step);
+// The same random numbers in every evaluation of a seed, so that two policies are compared on paired samples.
+WorkOrder evaluation_order(const Session& session);
 
 // Round 0: the step's problems. Later rounds: `count` replacements for groups without signal, from a stream of their
 // own.
-WorkOrder training_order(const Session& session, std::int64_t step, int round, std::int64_t first_index, int count);
-
-// The first eval.problems of eval.split. The same random numbers in every evaluation of a seed, so that two policies
-// are compared on paired samples.
-WorkOrder evaluation_order(const Session& session);
+std::vector<WorkItem> training_items(const Session& session, std::int64_t step, int round, std::int64_t first_index,
+                                     int count);
+// The first eval.problems of eval.split.
+std::vector<WorkItem> evaluation_items(const Session& session);
 
 inline int owner(const std::vector<int>& ranks, std::int64_t index) {
   return ranks[static_cast<std::size_t>(index) % ranks.size()];
 }
 
-// Items of the order that this owner list gives to `rank`.
-std::int64_t items_of(const WorkOrder& order, const std::vector<int>& ranks, int rank);
+// How many of the items 0 .. count - 1 this owner list gives to `rank`.
+std::int64_t items_of(std::int64_t count, const std::vector<int>& ranks, int rank);
 
 }  // namespace setrl::roles

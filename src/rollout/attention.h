@@ -22,8 +22,21 @@ struct AttentionTile {
   std::int64_t first_row = 0, rows = 0, shared_pages = 0;
 };
 
+// What attend() does for one kv head of a tile; `rows`: the tile's.
+struct AttentionItem {
+  const AttentionTile* tile = nullptr;
+  const Row* rows = nullptr;
+  std::int64_t kv_head = 0;
+};
+
 // Per-thread work space.
 struct AttentionScratch {
+  // Rows [row, row + rows) of a tile against page `index` of theirs.
+  struct Visit {
+    std::int64_t row = 0, rows = 0, index = 0;
+    KvCache::Page page = nullptr;
+  };
+  std::vector<Visit> visits;
   MemoryBlock scores, probs, out;
   std::vector<float> sums;
 };
@@ -36,15 +49,20 @@ class Attention {
   std::int64_t tile_rows(std::int64_t length) const;
   void reserve(AttentionScratch& scratch, std::int64_t rows, std::int64_t length) const;
 
-  // `q`: act [rows * H/N, D] of one kv head after RoPE, first row = the tile's first. `out`: act, the first row's first
+  // `q`: act [rows * H/N, D] of the kv head after RoPE, first row = the tile's first. `out`: act, the first row's first
   // element of this kv head's heads; rows `out_stride` bytes apart. The result of a row depends on its own keys only.
-  void attend(const AttentionTile& tile, const Row* rows, std::int64_t layer, std::int64_t kv_head, const char* q,
-              char* out, std::int64_t out_stride, AttentionScratch& scratch) const;
+  // `next`: what this thread will attend to afterwards (its first pages are fetched meanwhile); null where nothing.
+  void attend(const AttentionItem& item, const AttentionItem* next, std::int64_t layer, const char* q, char* out,
+              std::int64_t out_stride, AttentionScratch& scratch) const;
 
  private:
-  // Scores of `rows` q rows (heads included) against one page, or their probabilities times its values.
-  void score_page(const char* q, std::int64_t rows, const char* keys, float* scores, std::int64_t stride) const;
-  void value_page(const char* probs, std::int64_t stride, std::int64_t rows, const char* values, float* out) const;
+  void find_visits(const AttentionItem& item, std::vector<AttentionScratch::Visit>& visits) const;
+  // Scores of `rows` q rows (heads included) against one page, or their probabilities times its values, while as much
+  // memory from `ahead` on is fetched.
+  void score_page(const char* q, std::int64_t rows, const char* keys, float* scores, std::int64_t stride,
+                  const char* ahead) const;
+  void value_page(const char* probs, std::int64_t stride, std::int64_t rows, const char* values, float* out,
+                  const char* ahead) const;
 
   const Kernels& kernels_;
   const KvCache& cache_;

@@ -79,7 +79,8 @@ BenchResult bench_rollout(Engine& engine, const model::ModelSpec& spec, at::Scal
   BenchResult result;
   result.seconds = timed_run(engine, spec, options, options.new_tokens, random);
   for (std::size_t i = 0; i < kStages; ++i) {
-    result.decode_stages[i] = engine.stage_seconds()[i] - middle[i] - (middle[i] - start[i]);
+    result.prefill_stages[i] = middle[i] - start[i];
+    result.decode_stages[i] = engine.stage_seconds()[i] - middle[i] - result.prefill_stages[i];
   }
   result.tokens_per_s = static_cast<double>(options.batch) * options.new_tokens / result.seconds;
   result.decode_tokens_per_s =

@@ -16,6 +16,7 @@ struct BenchResult {
   double tokens_per_s = 0;          // new tokens / seconds
   double decode_tokens_per_s = 0;   // batch * (new - 1) / (seconds - seconds of a run of one new token)
   double prefill_tokens_per_s = 0;  // prompt tokens / seconds of a run of one new token
+  StageSeconds prefill_stages{};    // where the seconds of a run of one new token went
   StageSeconds decode_stages{};     // where the decode seconds went: a whole run less one of one new token
   double limit_tokens_per_s = 0;    // a decode step's matrix products alone, through LibTorch's linear
   double fraction_of_limit = 0;     // decode_tokens_per_s / limit_tokens_per_s

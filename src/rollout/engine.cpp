@@ -136,6 +136,10 @@ std::int64_t Engine::in_flight() const {
   return state_->scheduler.in_flight();
 }
 
+std::int64_t Engine::sequences() const {
+  return state_->scheduler.sequences();
+}
+
 const EngineStats& Engine::stats() const {
   return state_->scheduler.stats();
 }

@@ -106,6 +106,7 @@ class Engine {
   void step(const Done& done, const OnToken& on_token = nullptr);
   bool idle() const;               // no request in flight
   std::int64_t in_flight() const;  // unfinished requests
+  std::int64_t sequences() const;  // unfinished completions of them
   const EngineStats& stats() const;
   const StageSeconds& stage_seconds() const;  // where the time of all passes went
 

@@ -1,6 +1,7 @@
 #include "rollout/forward.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "model/decoder.h"
@@ -70,9 +71,27 @@ void Forward::reserve(const ThreadTeam& team, const Batch& batch) {
   std::int64_t tile_rows = 0, length = 0;
   for (const auto& tile : batch.tiles) tile_rows = std::max(tile_rows, tile.rows);
   for (const auto& row : batch.rows) length = std::max<std::int64_t>(length, row.position + 1);
+  find_last_tiles(batch);
   scratch_.resize(std::max(scratch_.size(), static_cast<std::size_t>(team.size())));
   for (auto& scratch : scratch_) attention_.reserve(scratch, tile_rows, length);
   grow_rope(length);
+}
+
+// The runs of logit rows in each tile.
+void Forward::find_last_tiles(const Batch& batch) {
+  last_tiles_.clear();
+  auto row = batch.logit_rows.begin();
+  for (const auto& tile : batch.tiles) {
+    std::int64_t next = -1;
+    for (; row != batch.logit_rows.end() && *row < tile.first_row + tile.rows; ++row) {
+      if (*row == next) {
+        ++last_tiles_.back().rows;
+      } else {
+        last_tiles_.push_back({*row, 1, tile.shared_pages});
+      }
+      next = *row + 1;
+    }
+  }
 }
 
 void Forward::run(ThreadTeam& team, const Batch& batch, const std::function<void(int, std::int64_t)>& draw) {
@@ -147,12 +166,28 @@ void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
     });
   }
   lap(thread, Stage::embedding);
-  for (std::int64_t layer = 0; layer < spec_.layers; ++layer) layer_pass(team, thread, batch, layer);
+  const std::int64_t last = spec_.layers - 1;
+  for (std::int64_t layer = 0; layer < last; ++layer) {
+    store_keys(team, thread, batch, layer);
+    attend(team, thread, batch, batch.tiles, layer);
+    finish_layer(team, thread, rows, layer);
+  }
+  store_keys(team, thread, batch, last);
   const auto logit_rows = static_cast<std::int64_t>(batch.logit_rows.size());
   if (logit_rows == 0) return;
-  team.for_each(thread, logit_rows, [&](std::int64_t i, std::int64_t) {
-    kernels_.rms_norm(residual_.floats(batch.logit_rows[static_cast<std::size_t>(i)]), weights_.final_norm().data(),
-                      epsilon, spec_.hidden, final_.at(i));
+  attend(team, thread, batch, last_tiles_, last);
+  if (logit_rows < rows) {
+    team.once(thread, [&] {
+      for (std::int64_t i = 0; i < logit_rows; ++i) {
+        const std::int64_t row = batch.logit_rows[static_cast<std::size_t>(i)];
+        std::memmove(residual_.at(i), residual_.at(row), static_cast<std::size_t>(residual_.stride));
+        std::memmove(attended_.at(i), attended_.at(row), static_cast<std::size_t>(attended_.stride));
+      }
+    });
+  }
+  finish_layer(team, thread, logit_rows, last);
+  for_each_row(team, thread, logit_rows, [&](std::int64_t row) {
+    kernels_.rms_norm(residual_.floats(row), weights_.final_norm().data(), epsilon, spec_.hidden, final_.at(row));
   });
   lap(thread, Stage::norm);
   if (comm_ == nullptr) {
@@ -166,39 +201,60 @@ void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
   lap(thread, Stage::draw);
 }
 
-void Forward::layer_pass(ThreadTeam& team, int thread, const Batch& batch, std::int64_t index) {
+template <class Body>
+void Forward::for_each_row(ThreadTeam& team, int thread, std::int64_t rows, const Body& body) {
+  // Neighbours together: they write into the same cache lines of keys and values.
+  const std::int64_t chunk = std::clamp<std::int64_t>(rows / (4 * team.size()), 1, 8);
+  team.for_each(thread, (rows + chunk - 1) / chunk, [&](std::int64_t index, std::int64_t) {
+    const std::int64_t end = std::min(rows, (index + 1) * chunk);
+    for (std::int64_t row = index * chunk; row < end; ++row) body(row);
+  });
+}
+
+void Forward::norm(ThreadTeam& team, int thread, const std::vector<float>& weight, std::int64_t rows) {
+  const auto epsilon = static_cast<float>(spec_.norm_epsilon);
+  for_each_row(team, thread, rows, [&](std::int64_t row) {
+    kernels_.rms_norm(residual_.floats(row), weight.data(), epsilon, spec_.hidden, normed_.at(row));
+  });
+  lap(thread, Stage::norm);
+}
+
+void Forward::store_keys(ThreadTeam& team, int thread, const Batch& batch, std::int64_t index) {
   const LayerWeights& layer = weights_.layer(index);
   const auto rows = static_cast<std::int64_t>(batch.rows.size());
-  const auto epsilon = static_cast<float>(spec_.norm_epsilon);
-  const auto norm = [&](const std::vector<float>& weight) {
-    team.for_each(thread, rows, [&](std::int64_t row, std::int64_t) {
-      kernels_.rms_norm(residual_.floats(row), weight.data(), epsilon, spec_.hidden, normed_.at(row));
-    });
-  };
-  norm(layer.input_norm);
-  lap(thread, Stage::norm);
+  norm(team, thread, layer.input_norm, rows);
   product_into(team, thread, layer.qkv, normed_, rows, qkv_.floats(0), qkv_.stride / 4, false);
   lap(thread, Stage::qkv);
-  team.for_each(thread, rows, [&](std::int64_t row, std::int64_t) { rotate_and_store(batch, layer, index, row); });
+  for_each_row(team, thread, rows, [&](std::int64_t row) { rotate_and_store(batch, layer, index, row); });
   lap(thread, Stage::rotate);
-  const auto tiles = static_cast<std::int64_t>(batch.tiles.size());
-  team.for_each(thread, tiles * spec_.kv_heads, [&](std::int64_t item, std::int64_t) {
-    const auto& tile = batch.tiles[static_cast<std::size_t>(item / spec_.kv_heads)];
-    const std::int64_t head = item % spec_.kv_heads;
-    attention_.attend(tile, batch.rows.data() + tile.first_row, index, head,
-                      q_.data() + (head * capacity_ + tile.first_row) * q_stride_,
-                      attended_.at(tile.first_row) + head * q_stride_, attended_.stride,
-                      scratch_[static_cast<std::size_t>(thread)]);
+}
+
+void Forward::attend(ThreadTeam& team, int thread, const Batch& batch, const std::vector<AttentionTile>& tiles,
+                     std::int64_t index) {
+  const std::int64_t count = static_cast<std::int64_t>(tiles.size()) * spec_.kv_heads;
+  const auto item_of = [&](std::int64_t number) {
+    const AttentionTile& tile = tiles[static_cast<std::size_t>(number / spec_.kv_heads)];
+    return AttentionItem{&tile, batch.rows.data() + tile.first_row, number % spec_.kv_heads};
+  };
+  team.for_each(thread, count, [&](std::int64_t number, std::int64_t next_number) {
+    const AttentionItem item = item_of(number), next = item_of(next_number < count ? next_number : number);
+    const std::int64_t row = item.tile->first_row, head = item.kv_head;
+    attention_.attend(item, next_number < count ? &next : nullptr, index,
+                      q_.data() + (head * capacity_ + row) * q_stride_, attended_.at(row) + head * q_stride_,
+                      attended_.stride, scratch_[static_cast<std::size_t>(thread)]);
   });
   lap(thread, Stage::attention);
+}
+
+void Forward::finish_layer(ThreadTeam& team, int thread, std::int64_t rows, std::int64_t index) {
+  const LayerWeights& layer = weights_.layer(index);
   // Straight onto the residual stream, or this rank's part of the sum over the ranks.
   const bool whole = comm_ == nullptr;
   const Rows& sum = whole ? residual_ : partial_;
   product_into(team, thread, layer.out, attended_, rows, sum.floats(0), sum.stride / 4, whole);
   lap(thread, Stage::out);
   add_partial(team, thread, rows);
-  norm(layer.post_norm);
-  lap(thread, Stage::norm);
+  norm(team, thread, layer.post_norm, rows);
   product(team, thread, layer.gate_up, normed_, rows,
           [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
             alignas(64) float gate_and_up[16 * kTileColumns];

@@ -19,10 +19,10 @@
 namespace setrl::rollout {
 
 struct Batch {
-  std::vector<Row> rows;             // pages must exist for every row's position
-  std::vector<AttentionTile> tiles;  // cover all rows, in order
-  std::vector<std::int64_t> logit_rows;
-  std::int64_t draws = 0;  // how often `draw` is called at the end
+  std::vector<Row> rows;                 // pages must exist for every row's position
+  std::vector<AttentionTile> tiles;      // cover all rows, in order
+  std::vector<std::int64_t> logit_rows;  // ascending
+  std::int64_t draws = 0;                // how often `draw` is called at the end
   void clear() {
     rows.clear();
     tiles.clear();
@@ -61,9 +61,18 @@ class Forward {
   void gather_logits(ThreadTeam& team, int thread, std::int64_t rows);
   void embed(std::int32_t token, float* out) const;
   void reserve(const ThreadTeam& team, const Batch& batch);
+  void find_last_tiles(const Batch& batch);
   void grow_rope(std::int64_t positions);
   void work(ThreadTeam& team, int thread, const Batch& batch, const std::function<void(int, std::int64_t)>& draw);
-  void layer_pass(ThreadTeam& team, int thread, const Batch& batch, std::int64_t index);
+  // A layer up to its keys and values, of all rows; then the rest of it, of the rows of `tiles`.
+  void store_keys(ThreadTeam& team, int thread, const Batch& batch, std::int64_t index);
+  void attend(ThreadTeam& team, int thread, const Batch& batch, const std::vector<AttentionTile>& tiles,
+              std::int64_t index);
+  void finish_layer(ThreadTeam& team, int thread, std::int64_t rows, std::int64_t index);
+  void norm(ThreadTeam& team, int thread, const std::vector<float>& weight, std::int64_t rows);
+  // body(row) of each row, on the threads.
+  template <class Body>
+  void for_each_row(ThreadTeam& team, int thread, std::int64_t rows, const Body& body);
   void rotate_and_store(const Batch& batch, const LayerWeights& layer, std::int64_t index, std::int64_t row);
   // c[row, 32 * tile ..] of every row and tile; `make(tile, row, rows, call)` finishes the call and runs it.
   template <class Make>
@@ -84,8 +93,9 @@ class Forward {
   MemoryBlock q_, logits_;               // q: act [N][M][H/N * D]
   MemoryBlock local_logits_, gathered_;  // [M, V / ranks] of this rank and of all
   std::int64_t local_stride_ = 0;
-  StageClock clock_;            // thread 0 only
-  std::exception_ptr failure_;  // of the communicator, within a pass
+  StageClock clock_;                       // thread 0 only
+  std::vector<AttentionTile> last_tiles_;  // those of `logit_rows`: of the last layer nothing else is needed
+  std::exception_ptr failure_;             // of the communicator, within a pass
   std::vector<AttentionScratch> scratch_;
   std::vector<float> cos_, sin_;  // [positions, D/2]
 };

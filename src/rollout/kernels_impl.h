@@ -3,6 +3,8 @@
 // A traits type says: kLanes, kPanels (panels made at once: 1 or 2), kMaxRows, Act, kBf16 (storage), kNativeDot.
 #pragma once
 
+#include <utility>  // types only
+
 #include "rollout/kernels.h"
 #include "rollout/layout.h"
 
@@ -112,6 +114,7 @@ void tile_rows(const TileCall& call) {
     const char* ahead = call.prefetch;
     for (std::int64_t s = 0; s < steps; ++s) {
       __builtin_prefetch(ahead, 0, 2);
+      __builtin_prefetch(ahead + 64, 0, 2);
       ahead += call.prefetch_step;
       if constexpr (T::kNativeDot || !T::kBf16) {
         F weights[kVectors];
@@ -160,17 +163,17 @@ void tile_rows(const TileCall& call) {
   }
 }
 
-template <class T, int R>
-void tile_dispatch(int rows, const TileCall& call) {
-  if constexpr (R > 0) {
-    if (rows == R) return tile_rows<T, R>(call);
-    tile_dispatch<T, R - 1>(rows, call);
-  }
-}
+// tile_rows for each number of rows.
+template <class T, class Rows>
+struct TileTable;
+template <class T, int... R>
+struct TileTable<T, std::integer_sequence<int, R...>> {
+  static constexpr void (*kCalls[])(const TileCall&) = {tile_rows<T, R + 1>...};
+};
 
 template <class T>
 void tile_any(int rows, const TileCall& call) {
-  tile_dispatch<T, T::kMaxRows>(rows, call);
+  TileTable<T, std::make_integer_sequence<int, T::kMaxRows>>::kCalls[rows - 1](call);
 }
 
 template <class T>

@@ -50,18 +50,23 @@ void KvCache::give_back(Page page) {
 
 void KvCache::write(Page page, std::int64_t slot, std::int64_t layer, std::int64_t head, const float* k,
                     const float* v) const {
-  char* key_to = keys(page, layer, head);
-  char* value_to = values(page, layer, head);
-  if (key_.bf16) {
-    auto* key_half = reinterpret_cast<std::uint16_t*>(key_to);
-    auto* value_half = reinterpret_cast<std::uint16_t*>(value_to);
-    for (std::int64_t d = 0; d < head_size_; ++d) key_half[key_.index(slot, d)] = to_bf16_bits(k[d]);
-    for (std::int64_t d = 0; d < head_size_; ++d) value_half[value_.index(d, slot)] = to_bf16_bits(v[d]);
-  } else {
-    auto* key_full = reinterpret_cast<float*>(key_to);
-    auto* value_full = reinterpret_cast<float*>(value_to);
-    for (std::int64_t d = 0; d < head_size_; ++d) key_full[key_.index(slot, d)] = k[d];
-    for (std::int64_t d = 0; d < head_size_; ++d) value_full[value_.index(d, slot)] = v[d];
+  char* key_to = keys(page, layer, head) + key_.index(slot, 0) * key_.element_bytes();
+  char* value_to = values(page, layer, head) + value_.index(0, slot) * value_.element_bytes();
+  const std::int64_t line = kPanelColumns * 4;  // bytes of one depth (float32) or pair of depths (bfloat16)
+  if (!key_.bf16) {
+    for (std::int64_t d = 0; d < head_size_; ++d) std::memcpy(key_to + d * line, k + d, 4);
+    for (std::int64_t d = 0; d < head_size_; ++d) std::memcpy(value_to + value_offset(d), v + d, 4);
+    return;
+  }
+  // Converted in blocks (which the compiler makes vector code of), then scattered.
+  constexpr std::int64_t kBlock = 64;
+  for (std::int64_t begin = 0; begin < head_size_; begin += kBlock) {
+    const std::int64_t count = std::min(kBlock, head_size_ - begin);
+    std::uint16_t key_half[kBlock], value_half[kBlock];
+    for (std::int64_t i = 0; i < count; ++i) key_half[i] = to_bf16_bits(k[begin + i]);
+    for (std::int64_t i = 0; i < count; ++i) value_half[i] = to_bf16_bits(v[begin + i]);
+    for (std::int64_t i = 0; i < count; i += 2) std::memcpy(key_to + (begin + i) / 2 * line, key_half + i, 4);
+    for (std::int64_t i = 0; i < count; ++i) std::memcpy(value_to + value_offset(begin + i), value_half + i, 2);
   }
 }
 

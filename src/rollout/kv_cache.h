@@ -44,6 +44,11 @@ class KvCache {
   void write(Page page, std::int64_t slot, std::int64_t layer, std::int64_t head, const float* k, const float* v) const;
 
  private:
+  // Distance in bytes of head dimension d from the first one, for values of one position.
+  std::int64_t value_offset(std::int64_t d) const {
+    return d / kPanelColumns * value_.panel_bytes() + d % kPanelColumns * 4;
+  }
+
   std::int64_t kv_heads_, head_size_, key_bytes_, value_bytes_, page_bytes_, limit_ = 0;
   std::int64_t taken_ = 0, made_ = 0;
   PanelLayout key_, value_;

@@ -97,6 +97,12 @@ void Scheduler::cancel_all() {
   finished_.clear();
 }
 
+std::int64_t Scheduler::sequences() const {
+  std::int64_t count = 0;
+  for (const auto& [id, request] : requests_) count += request.asked.samples - request.finished;
+  return count;
+}
+
 void Scheduler::drop_cached() {
   for (std::size_t i = active_.size(); i-- > 0;) preempt(i);
   while (!residents_.empty()) drop_prompt(*residents_.back());

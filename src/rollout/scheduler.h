@@ -25,6 +25,7 @@ class Scheduler {
   void drop_cached();  // keys and values of all requests in flight are computed again
   void step(ThreadTeam& team, std::int64_t version, const Engine::Done& done, const Engine::OnToken& on_token);
   std::int64_t in_flight() const { return static_cast<std::int64_t>(requests_.size() + finished_.size()); }
+  std::int64_t sequences() const;
   const EngineStats& stats() const { return stats_; }
 
  private:

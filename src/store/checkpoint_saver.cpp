@@ -102,17 +102,16 @@ void CheckpointSaver::save(const CheckpointInfo& info, const std::vector<TensorV
   SETRL_CHECK(info.schema_version == 1, "schema version {}", info.schema_version);
   if (current_) wait_for_earlier();
   check();
-  auto next = std::make_shared<SaveWork>();
-  next->order = {info,
-                 tensors,
-                 std::move(after),
-                 options_.run_dir,
-                 options_.retention,
-                 learners_.rank(),
-                 learners_.size(),
-                 {token_, saves_++},
-                 options_.deadline_s};
-  if (current_) next->memory = std::move(current_->memory);
+  SaveOrder order = {info,
+                     tensors,
+                     std::move(after),
+                     options_.run_dir,
+                     options_.retention,
+                     learners_.rank(),
+                     learners_.size(),
+                     {token_, saves_++},
+                     options_.deadline_s};
+  const auto next = std::make_shared<SaveWork>(std::move(order), current_ ? current_->take_memory() : StagingMemory());
   current_ = next;
   thread_.post_long([next, &thread = thread_] { next->run(thread); });
 }

@@ -1,12 +1,15 @@
 #include "store/rank_file.h"
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
+#include <future>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "store/crc32c.h"
+#include "store/direct_file.h"
 #include "store/hdf5.h"
 
 namespace setrl::store {
@@ -15,22 +18,32 @@ namespace {
 
 using nlohmann::json;
 
-// Plain writes into the file, which are sent on to the disk in portions.
+constexpr std::int64_t kPortion = 8 * kBlockBytes;  // of one write
+
+std::int64_t bytes_of(const Slice& slice) {
+  return (slice.end - slice.begin) * static_cast<std::int64_t>(sizeof(float));
+}
+
+// Writes into the file: directly what lies on whole pages, the rest through the page cache, whose content is sent on to
+// the disk in portions.
 class Outflow {
  public:
-  Outflow(File& file, const std::function<void()>& pause) : file_(file), pause_(pause) {}
+  Outflow(File& file, const std::function<void()>& pause) : file_(file), direct_(file.path()), pause_(pause) {}
 
-  void write_at(std::int64_t offset, const void* data, std::size_t bytes) {
-    file_.write_at(offset, data, bytes);
-    begin_ = std::min(begin_, offset);
-    end_ = std::max(end_, offset + static_cast<std::int64_t>(bytes));
-    written_ += static_cast<std::int64_t>(bytes);
+  void write_at(std::int64_t offset, const char* data, std::int64_t bytes) {
+    const auto direct = static_cast<std::int64_t>(direct_.write_at(offset, data, static_cast<std::size_t>(bytes)));
+    if (direct < bytes) {
+      file_.write_at(offset + direct, data + direct, static_cast<std::size_t>(bytes - direct));
+      begin_ = std::min(begin_, offset + direct);
+      end_ = std::max(end_, offset + bytes);
+    }
+    written_ += bytes;
     if (written_ >= kPauseBytes) next();
   }
 
  private:
   void next() {
-    file_.start_flush(begin_, end_ - begin_);
+    if (end_ > begin_) file_.start_flush(begin_, end_ - begin_);
     if (last_end_ > last_begin_) file_.await_flush(last_begin_, last_end_ - last_begin_);
     last_begin_ = begin_;
     last_end_ = end_;
@@ -40,25 +53,40 @@ class Outflow {
   }
 
   File& file_;
+  DirectFile direct_;
   const std::function<void()>& pause_;
   std::int64_t begin_ = std::numeric_limits<std::int64_t>::max(), end_ = 0, written_ = 0;
   std::int64_t last_begin_ = 0, last_end_ = 0;
 };
 
-// Checksums and writes block by block, so that a block is still in the cache when the kernel copies it.
-void write_blocks(Outflow& file, const float* data, Slice& slice) {
-  const std::int64_t elements = slice.end - slice.begin;
-  for (std::int64_t at = 0; at < elements; at += kBlockElements) {
-    const auto bytes = static_cast<std::size_t>(std::min(kBlockElements, elements - at)) * sizeof(float);
-    const std::uint32_t crc = crc32c(data + at, bytes);
-    slice.block_crc32c.push_back(crc);
-    slice.crc32c = crc32c_combine(slice.crc32c, crc, bytes);
-    file.write_at(slice.offset + at * static_cast<std::int64_t>(sizeof(float)), data + at, bytes);
-  }
-}
+// Fills in the checksums of slices, by a thread of its own: the one that writes waits for the disk meanwhile.
+class Checksums {
+ public:
+  Checksums(const std::vector<TensorView>& tensors, std::vector<Slice>& slices)
+      : work_(std::async(std::launch::async, [this, &tensors, &slices] {
+          for (std::size_t i = 0; i < slices.size(); ++i) add(static_cast<const float*>(tensors[i].data), slices[i]);
+        })) {}
+  // Where writing failed: waits for the thread, which takes no further block.
+  ~Checksums() { stopped_ = true; }
+  void finish() { work_.get(); }
 
-// The dataset goes into the image, the data straight into the file, at the place that HDF5 allotted.
-Slice write_slice(hid_t image, Outflow& file, const TensorView& tensor) {
+ private:
+  void add(const float* data, Slice& slice) {
+    const std::int64_t elements = slice.end - slice.begin;
+    for (std::int64_t at = 0; at < elements && !stopped_; at += kBlockElements) {
+      const auto bytes = static_cast<std::size_t>(std::min(kBlockElements, elements - at)) * sizeof(float);
+      const std::uint32_t crc = crc32c(data + at, bytes);
+      slice.block_crc32c.push_back(crc);
+      slice.crc32c = crc32c_combine(slice.crc32c, crc, bytes);
+    }
+  }
+
+  std::atomic<bool> stopped_{false};
+  std::future<void> work_;  // last: the thread uses the other
+};
+
+// The dataset goes into the image; HDF5 allots the data's place in the file.
+Slice place_slice(hid_t image, const TensorView& tensor) {
   SETRL_CHECK(tensor.dtype == DType::float32, "{}: checkpoints hold float32", tensor.name);
   Slice slice{tensor.name, tensor.shape, tensor.begin, tensor.end, 0, 0, {}};
   const std::int64_t elements = tensor.end - tensor.begin;
@@ -79,12 +107,23 @@ Slice write_slice(hid_t image, Outflow& file, const TensorView& tensor) {
   const haddr_t offset = H5Dget_offset(dataset.get());
   if (offset == HADDR_UNDEF) h5::fail(tensor.name);
   slice.offset = static_cast<std::int64_t>(offset);
-  write_blocks(file, static_cast<const float*>(tensor.data), slice);
   h5::write_attribute(dataset.get(), "begin", slice.begin);
   h5::write_attribute(dataset.get(), "end", slice.end);
   h5::write_attribute(dataset.get(), "shape", slice.shape);
-  h5::write_attribute(dataset.get(), "crc32c", slice.crc32c);
   return slice;
+}
+
+void write_data(Outflow& file, const TensorView& tensor, const Slice& slice) {
+  const auto* data = static_cast<const char*>(tensor.data);
+  for (std::int64_t at = 0; at < bytes_of(slice); at += kPortion) {
+    file.write_at(slice.offset + at, data + at, std::min(kPortion, bytes_of(slice) - at));
+  }
+}
+
+void note_checksum(hid_t image, const Slice& slice) {
+  if (slice.begin == slice.end) return;
+  const h5::Handle dataset(H5Dopen2(image, slice.tensor.c_str(), H5P_DEFAULT), H5Dclose, slice.tensor);
+  h5::write_attribute(dataset.get(), "crc32c", slice.crc32c);
 }
 
 // Writes what lies around the slices. Returns the CRC-32C of the whole file.
@@ -107,9 +146,8 @@ std::uint32_t write_structure(const MemoryFile& image, const std::vector<Slice>&
   };
   for (const Slice* slice : order) {
     write_until(slice->offset);
-    const std::int64_t size = (slice->end - slice->begin) * static_cast<std::int64_t>(sizeof(float));
-    crc = crc32c_combine(crc, slice->crc32c, static_cast<std::uint64_t>(size));
-    at += size;
+    crc = crc32c_combine(crc, slice->crc32c, static_cast<std::uint64_t>(bytes_of(*slice)));
+    at += bytes_of(*slice);
   }
   write_until(static_cast<std::int64_t>(image.size()));
   return crc;
@@ -131,8 +169,15 @@ RankFile write_rank_file(const std::string& folder, int rank, std::int64_t step,
   h5::write_attribute(image.get(), "schema_version", std::int64_t{1});
   h5::write_attribute(image.get(), "step", step);
   h5::write_attribute(image.get(), "rank", static_cast<std::int64_t>(rank));
-  Outflow outflow(file, pause);
-  for (const auto& tensor : tensors) result.slices.push_back(write_slice(image.get(), outflow, tensor));
+  auto& slices = result.slices;
+  for (const auto& tensor : tensors) slices.push_back(place_slice(image.get(), tensor));
+  {
+    Checksums checksums(tensors, slices);
+    Outflow outflow(file, pause);
+    for (std::size_t i = 0; i < slices.size(); ++i) write_data(outflow, tensors[i], slices[i]);
+    checksums.finish();
+  }
+  for (const auto& slice : slices) note_checksum(image.get(), slice);
   const MemoryFile& structure = image.close();
   result.bytes = static_cast<std::int64_t>(structure.size());
   result.crc32c = write_structure(structure, result.slices, file);

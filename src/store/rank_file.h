@@ -36,9 +36,10 @@ struct RankFile {
 
 std::string rank_file_name(int rank);
 
-// Writes FOLDER/rank-NNNN.h5 and fsyncs it. An empty slice is listed but has no dataset. Throws UserError where the
-// disk is full or the folder is not writable. `pause` is called after every kPauseBytes at most, with all of them on
-// their way to the disk and those before on it: so neither it nor the last fsync comes late. What it throws passes.
+// Writes FOLDER/rank-NNNN.h5 and fsyncs it. An empty slice is listed but has no dataset. Large slices go to the disk
+// directly where their memory begins on a page (StagedCopy). Throws UserError where the disk is full or the folder is
+// not writable. `pause` is called after every kPauseBytes or little more, with all of them on their way to the disk and
+// those before on it: so neither it nor the last fsync comes late. What it throws passes.
 constexpr std::int64_t kPauseBytes = 32 * kBlockBytes;
 RankFile write_rank_file(const std::string& folder, int rank, std::int64_t step, const std::vector<TensorView>& tensors,
                          const std::function<void()>& pause);

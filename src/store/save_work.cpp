@@ -1,8 +1,8 @@
 #include "store/save_work.h"
 
-#include <cstring>
 #include <exception>
 #include <filesystem>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -42,9 +42,8 @@ void complete(const CheckpointFolders& folders, const SaveOrder& order, const st
 
 }  // namespace
 
-void SaveWork::wait_for_copy() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return copied_ || ended_; });
+SaveWork::SaveWork(SaveOrder what, StagingMemory memory) : order_(std::move(what)) {
+  copy_.prepare(order_.tensors, std::move(memory));
 }
 
 void SaveWork::wait() {
@@ -62,49 +61,21 @@ SaveResult SaveWork::result() {
   return ended_ ? result_ : SaveResult{};
 }
 
-std::vector<TensorView> SaveWork::copy() {
-  std::size_t elements = 0;
-  for (const auto& tensor : order.tensors) elements += static_cast<std::size_t>(tensor.end - tensor.begin);
-  if (memory.size < elements) {
-    memory.floats.reset();
-    memory.floats.reset(new float[elements]);
-    memory.size = elements;
-  }
-  std::vector<TensorView> copies = order.tensors;
-  float* to = memory.floats.get();
-  for (auto& tensor : copies) {
-    const auto count = static_cast<std::size_t>(tensor.end - tensor.begin);
-    if (count != 0) {
-      SETRL_CHECK(tensor.dtype == DType::float32, "{}: checkpoints hold float32", tensor.name);
-      SETRL_CHECK(tensor.data != nullptr, "{}: no data", tensor.name);
-      std::memcpy(to, tensor.data, count * sizeof(float));
-      tensor.data = to;
-    }
-    to += count;
-  }
-  {
-    const std::lock_guard lock(mutex_);
-    copied_ = true;
-  }
-  changed_.notify_all();
-  return copies;
-}
-
 // Rank 0: writes its file, then makes the checkpoint of all files.
-void SaveWork::lead(StoreThread& thread, const std::vector<TensorView>& tensors) {
-  const CheckpointFolders folders(order.run_dir, order.info.step);
+void SaveWork::lead(StoreThread& thread) {
+  const CheckpointFolders folders(order_.run_dir, order_.info.step);
   const auto pause = [&] {
     if (abandoned_ || left_) throw SaveAbandoned();
     thread.let_pass();
   };
-  const SaveAgreement agreement(folders, 0, order.ranks, order.number, order.deadline_s, pause);
+  const SaveAgreement agreement(folders, 0, order_.ranks, order_.number, order_.deadline_s, pause);
   try {
     agreement.begin();
-    RankFile mine = write_rank_file(folders.temporary, 0, order.info.step, tensors, pause);
+    RankFile mine = write_rank_file(folders.temporary, 0, order_.info.step, copy_.views(), pause);
     const auto files = agreement.collect(std::move(mine));
-    agreement.wait_for_files(order.after);
+    agreement.wait_for_files(order_.after);
     agreement.tidy();
-    complete(folders, order, files);
+    complete(folders, order_, files);
   } catch (...) {
     agreement.end();
     std::error_code error;
@@ -115,15 +86,15 @@ void SaveWork::lead(StoreThread& thread, const std::vector<TensorView>& tensors)
 }
 
 // The others. While rank 0 has not begun, only `leave` ends the wait: rank 0 may be about to wait for this rank's word.
-void SaveWork::follow(StoreThread& thread, const std::vector<TensorView>& tensors) {
-  const CheckpointFolders folders(order.run_dir, order.info.step);
-  const SaveAgreement agreement(folders, order.rank, order.ranks, order.number, order.deadline_s, [&] {
+void SaveWork::follow(StoreThread& thread) {
+  const CheckpointFolders folders(order_.run_dir, order_.info.step);
+  const SaveAgreement agreement(folders, order_.rank, order_.ranks, order_.number, order_.deadline_s, [&] {
     if (left_) throw SaveAbandoned();
     thread.let_pass();
   });
   agreement.begin();
   try {
-    agreement.report(write_rank_file(folders.temporary, order.rank, order.info.step, tensors, [&] {
+    agreement.report(write_rank_file(folders.temporary, order_.rank, order_.info.step, copy_.views(), [&] {
       if (abandoned_ || left_ || !agreement.goes_on()) throw SaveAbandoned();
       thread.let_pass();
     }));
@@ -138,17 +109,17 @@ void SaveWork::follow(StoreThread& thread, const std::vector<TensorView>& tensor
 }
 
 std::string SaveWork::named(const std::string& problem) const {
-  return fmt::format("learner rank {}: {}", order.rank, problem);
+  return fmt::format("learner rank {}: {}", order_.rank, problem);
 }
 
 void SaveWork::run(StoreThread& thread) {
   SaveResult outcome;
   try {
-    const std::vector<TensorView> tensors = copy();
-    if (order.rank == 0) {
-      lead(thread, tensors);
+    copy_.complete();
+    if (order_.rank == 0) {
+      lead(thread);
     } else {
-      follow(thread, tensors);
+      follow(thread);
     }
   } catch (const SaveAbandoned&) {
   } catch (const OtherRankFailed& error) {

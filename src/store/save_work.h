@@ -13,6 +13,7 @@
 #include "store/checkpoint.h"
 #include "store/checkpoint_folders.h"
 #include "store/save_agreement.h"
+#include "store/staged_copy.h"
 #include "store/store_thread.h"
 
 namespace setrl::store {
@@ -28,12 +29,6 @@ struct SaveOrder {
   double deadline_s = 0;
 };
 
-// Memory for the copy of a rank's tensors; not cleared, so that only what is used is ever touched.
-struct StagingMemory {
-  std::unique_ptr<float[]> floats;
-  std::size_t size = 0;
-};
-
 struct SaveResult {
   std::string error;  // names the rank; empty: whole, abandoned, or (other ranks than 0) this rank's part is done
   bool bug = false;
@@ -41,8 +36,8 @@ struct SaveResult {
 
 class SaveWork {
  public:
-  SaveOrder order;
-  StagingMemory memory;
+  // `memory`: of an earlier save that has ended.
+  SaveWork(SaveOrder what, StagingMemory memory);
 
   // On the store's thread: copies, writes, and publishes (rank 0). Never throws.
   void run(StoreThread& thread);
@@ -50,22 +45,24 @@ class SaveWork {
   // For the thread that trains. `abandon`: a later save follows, on all ranks. `leave`: nothing follows.
   void abandon() { abandoned_ = true; }
   void leave() { left_ = true; }
-  void wait_for_copy();
+  void wait_for_copy() { copy_.complete(); }
   void wait();
   bool wait_for(std::chrono::microseconds span);  // true once it has ended
   SaveResult result();                            // empty while it goes on
-  std::int64_t step() const { return order.info.step; }
+  std::int64_t step() const { return order_.info.step; }
+  StagingMemory take_memory() { return copy_.take_memory(); }  // once it has ended
 
  private:
-  std::vector<TensorView> copy();
-  void lead(StoreThread& thread, const std::vector<TensorView>& tensors);
-  void follow(StoreThread& thread, const std::vector<TensorView>& tensors);
+  void lead(StoreThread& thread);
+  void follow(StoreThread& thread);
   std::string named(const std::string& problem) const;
 
+  const SaveOrder order_;
+  StagedCopy copy_;
   std::atomic<bool> abandoned_{false}, left_{false};
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool copied_ = false, ended_ = false;
+  bool ended_ = false;
   SaveResult result_;
 };
 

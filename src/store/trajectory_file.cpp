@@ -15,7 +15,7 @@ namespace setrl::store {
 
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 2;
+constexpr std::int64_t kSchemaVersion = 3;
 const char* const kKind = "SetRL trajectory";
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace setrl::store {
 
 struct TrajectoryInfo {
-  std::int64_t schema_version = 2;
+  std::int64_t schema_version = 3;
   std::int64_t step = 0;
   std::int64_t policy_version = 0;
   std::string config_hash;

@@ -73,6 +73,7 @@ void pack_answers(const Verdict& verdict, TrajectoryTable& table) {
   check_length(verdict.answers.confidences.size(), "confidences");
   check_length(verdict.correct.size(), "correct");
   check_length(verdict.matched_gold.size(), "matched_gold");
+  check_length(verdict.f1.size(), "f1");
   SETRL_CHECK(verdict.correct.size() == verdict.matched_gold.size(), "{} graded answers, {} matches",
               verdict.correct.size(), verdict.matched_gold.size());
   auto& answers = table.answers;
@@ -80,9 +81,11 @@ void pack_answers(const Verdict& verdict, TrajectoryTable& table) {
   append(answers.confidence, verdict.answers.confidences);
   append(answers.correct, verdict.correct);
   append(answers.matched_gold, verdict.matched_gold);
+  append(answers.f1, verdict.f1);
   answers.confidence.resize(answers.text.size(), kNone);
   answers.correct.resize(answers.text.size(), kNotGraded);
   answers.matched_gold.resize(answers.text.size(), kNoMatchKnown);
+  answers.f1.resize(answers.text.size(), kNone);
   check_length(verdict.programs.size(), "programs");
   for (const auto& program : verdict.programs) {
     answers.tree.push_back(static_cast<std::int64_t>(program.tree));
@@ -100,8 +103,12 @@ void pack_completion(const Group& group, std::size_t i, const std::string& text,
   const Verdict& verdict = group.verdicts[i];
   SETRL_CHECK(completion.logprobs.size() == completion.tokens.size(), "{} tokens, {} log-probabilities",
               completion.tokens.size(), completion.logprobs.size());
+  SETRL_CHECK(completion.forced.empty() || completion.forced.size() == completion.tokens.size(),
+              "{} tokens, {} marks of forced ones", completion.tokens.size(), completion.forced.size());
   append(table.tokens, completion.tokens);
   append(table.logprobs, completion.logprobs);
+  append(table.forced, completion.forced);
+  table.forced.resize(table.tokens.size(), 0);
   append(table.text, text);
   append(table.think, verdict.answers.think);
   table.completion_offsets.push_back(length(table.tokens));
@@ -163,6 +170,7 @@ Verdict unpack_verdict(const TrajectoryTable& table, std::size_t row) {
        i < static_cast<std::size_t>(table.answer_offsets[row + 1]); ++i) {
     const double confidence = table.answers.confidence[i];
     if (!std::isnan(confidence)) verdict.answers.confidences.push_back(confidence);
+    if (!std::isnan(table.answers.f1[i])) verdict.f1.push_back(table.answers.f1[i]);
     // -2 also stands for an abstention (kAbstained), which is graded.
     if (table.answers.correct[i] != kNotGraded) {
       verdict.correct.push_back(static_cast<std::uint8_t>(table.answers.correct[i]));
@@ -190,6 +198,9 @@ Completion unpack_completion(const TrajectoryTable& table, std::size_t row, cons
   completion.sample_index = table.completions.sample_index[row];
   completion.tokens = slice(table.tokens, table.completion_offsets, row);
   completion.logprobs = slice(table.logprobs, table.completion_offsets, row);
+  completion.forced = slice(table.forced, table.completion_offsets, row);
+  const auto& forced = completion.forced;
+  if (std::find(forced.begin(), forced.end(), 1) == forced.end()) completion.forced.clear();
   completion.oldest_version = table.completions.oldest_version[row];
   completion.newest_version = table.completions.newest_version[row];
   completion.finish = static_cast<FinishReason>(table.completions.finish[row]);

@@ -1,5 +1,6 @@
 #include "store/trajectory_table.h"
 
+#include <limits>
 #include <type_traits>
 
 #include "base/error.h"
@@ -102,6 +103,13 @@ void visit_programs(Archive& archive, Table& t) {
   archive.column("answers/reason", t.answers.reason);
 }
 
+// Since schema version 3.
+template <typename Archive, typename Table>
+void visit_marks(Archive& archive, Table& t) {
+  archive.column("forced", t.forced);
+  archive.column("answers/f1", t.answers.f1);
+}
+
 template <typename T>
 void expect_length(const char* name, const std::vector<T>& values, std::size_t expected) {
   if (values.size() != expected) throw_user_error("{}: {} rows, expected {}", name, values.size(), expected);
@@ -120,6 +128,7 @@ void validate(const TrajectoryTable& t) {
   const std::size_t c = t.completions.reward.size();
   const std::size_t r = t.answers.text.size();
   expect_length("logprobs", t.logprobs, t.tokens.size());
+  expect_length("forced", t.forced, t.tokens.size());
   expect_offsets("completion_offsets", t.completion_offsets, c, t.tokens.size());
   expect_offsets("text_offsets", t.text_offsets, c, t.text.size());
   expect_offsets("think_offsets", t.think_offsets, c, t.think.size());
@@ -147,6 +156,7 @@ void validate(const TrajectoryTable& t) {
   expect_length("answers/tree", t.answers.tree, r);
   expect_length("answers/behaviour", t.answers.behaviour, r);
   expect_length("answers/reason", t.answers.reason, r);
+  expect_length("answers/f1", t.answers.f1, r);
   expect_length("reward_terms", t.reward_terms, c * t.reward_term_names.size());
 }
 
@@ -159,6 +169,7 @@ void write_table(hid_t file, const TrajectoryTable& table) {
   Writer writer(file);
   visit(writer, table);
   visit_programs(writer, table);
+  visit_marks(writer, table);
   h5::write_raw(file, "reward_terms", h5::type_of<double>(),
                 {table.completions.reward.size(), table.reward_term_names.size()}, table.reward_terms.data(), true);
 }
@@ -173,6 +184,12 @@ TrajectoryTable read_table(hid_t file, std::int64_t schema_version) {
     table.answers.tree.resize(table.answers.text.size());
     table.answers.behaviour.resize(table.answers.text.size());
     table.answers.reason.resize(table.answers.text.size());
+  }
+  if (schema_version >= 3) {
+    visit_marks(reader, table);
+  } else {
+    table.forced.resize(table.tokens.size());
+    table.answers.f1.resize(table.answers.text.size(), std::numeric_limits<double>::quiet_NaN());
   }
   std::vector<hsize_t> extents;
   table.reward_terms = h5::read_array<double>(file, "reward_terms", extents);

@@ -14,6 +14,7 @@ namespace setrl::store {
 struct TrajectoryTable {
   std::vector<std::int32_t> tokens;         // [T]
   std::vector<float> logprobs;              // [T]
+  std::vector<std::uint8_t> forced;         // [T] 1: not sampled, but forced
   std::vector<std::uint8_t> text;           // all texts, UTF-8
   std::vector<std::uint8_t> think;          // all think blocks, UTF-8
   std::vector<std::int32_t> prompt_tokens;  // all prompts
@@ -45,6 +46,7 @@ struct TrajectoryTable {
     std::vector<std::int32_t> matched_gold;     // -1 no match, -2 not graded
     std::vector<std::int64_t> tree, behaviour;  // bits of ProgramTrace; 0 where the answer is no program
     std::vector<std::string> reason;            // why a program did not pass
+    std::vector<double> f1;                     // NaN where the task reports none
   } answers;                                    // [R]
 
   std::vector<std::string> reward_term_names;  // [M]
@@ -56,8 +58,8 @@ TrajectoryTable pack(const std::vector<StoredGroup>& groups);
 std::vector<StoredGroup> unpack(const TrajectoryTable& table);
 
 void write_table(hid_t file, const TrajectoryTable& table);
-// `schema_version`: of the file; 1 has no columns for programs. Throws UserError where a dataset is missing or the
-// lengths and offsets do not fit together.
+// `schema_version`: of the file; 1 has no columns for programs, 1 and 2 none for forced tokens and f1. Throws UserError
+// where a dataset is missing or the lengths and offsets do not fit together.
 TrajectoryTable read_table(hid_t file, std::int64_t schema_version);
 
 }  // namespace setrl::store

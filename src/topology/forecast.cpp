@@ -32,11 +32,11 @@ void add_memory(Forecast& f, const MachineSection& machine) {
     const auto& roles = f.plan.ranks[rank];
     const double bytes = rank_memory(f, roles).total();
     f.largest_rank_bytes = std::max(f.largest_rank_bytes, bytes);
-    // With GPUs the model lies in their memory; the host keeps the processes and, while a checkpoint is written, its
-    // copy of the learners' shards.
+    // With GPUs the model lies in their memory; the host keeps the processes and the copy of the learners' shards that
+    // a save writes from.
     double on_host = bytes;
     if (machine.device == "gpu" && (roles.learner || roles.rollout)) {
-      on_host = process + (roles.learner ? f.checkpoint_bytes / where.learner.ranks : 0);
+      on_host = process + (roles.learner ? f.learner.saving : 0);
     }
     double& node = nodes[static_cast<int>(rank) / where.ranks_per_node];
     node += on_host;
@@ -67,7 +67,7 @@ void add_misfits(Forecast& f, const MachineSection& machine) {
   if (machine.device == "gpu") {
     const double limit = machine.device_memory_gb * kGiga;
     const auto device = [&](const char* role, const MemoryUse& use, const std::string& advice) {
-      const double bytes = use.total() - use.process;
+      const double bytes = use.total() - use.process - use.saving;
       if (bytes > kUsable * limit) {
         misfits.push_back(
             fmt::format("a {} rank needs {} of the GPU's {}: {}", role, gigabytes(bytes), gigabytes(limit), advice));

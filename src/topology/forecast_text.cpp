@@ -26,7 +26,7 @@ std::string memory_table(const Forecast& f) {
                       {"optimizer", &MemoryUse::optimizer},     {"gathered units", &MemoryUse::gathered},
                       {"activations", &MemoryUse::activations}, {"KV cache", &MemoryUse::kv_cache},
                       {"logits", &MemoryUse::logits},           {"exchange", &MemoryUse::exchange},
-                      {"process", &MemoryUse::process}};
+                      {"saving", &MemoryUse::saving},           {"process", &MemoryUse::process}};
   std::string text = fmt::format("\n{:<18}{:>12}{:>12}{:>12}\n", "memory of a rank", "learner", "rollout", "verifier");
   const auto line = [&](const char* name, double learner, double rollout, double verifier) {
     const auto cell = [](double value) { return value > 0 ? bytes_text(value) : std::string("-"); };

@@ -48,7 +48,8 @@ MemoryUse learner_memory(const ModelShape& shape, const Workload& work, int lear
                                                    shard_of(shape.last_elements(), learners));
   }
 
-  // A save packs one tensor's slice at a time in memory before it is written.
+  // Weights and moments, copied so that training goes on (store/save_work.h); a slice at a time is packed for its file.
+  use.saving = 12 * shard;
   use.exchange +=
       2 * 4 * std::max(shard_of(shape.embedding_elements(), learners), shard_of(shape.last_elements(), learners));
 
@@ -57,7 +58,9 @@ MemoryUse learner_memory(const ModelShape& shape, const Workload& work, int lear
   const double attended = heads * static_cast<double>(shape.head_size);
   const double kept = b * (2 * hidden + qkv * (shape.qk_norm ? 2 : 1) + attended + 2 * inner) + 4 * (heads + 2);
   // A block's backward: gradients of gate and up, of the product, of q, k, v and of the residual, beside their inputs.
-  const double space = b * (4 * inner + 2 * qkv + 6 * hidden) + 4 * qkv;
+  // Keys and values of attention are packed three ways, a head filled up to whole vectors; their gradients are float32.
+  const double kv = qkv - attended;
+  const double space = b * (4 * inner + 2 * qkv + 6 * hidden + 1.5 * kv) + 4 * kv;
   use.activations = rows * (work.checkpointing ? layers * b * hidden + kept + space : layers * kept + space);
   // Gradient of the final norm's output, in float32 and in the compute dtype.
   use.activations += rows * (4 + b) * hidden;
@@ -82,6 +85,7 @@ MemoryUse rollout_memory(const ModelShape& shape, const Workload& work, double g
   // A completion's pages begin with its own copy of the prompt's last one.
   const double tokens = prompts * pages(work.prompt_tokens) + sequences * pages(work.new_tokens + kPageTokens / 2);
   use.kv_cache = tokens * static_cast<double>(shape.kv_elements()) * b / parts;
+  if (work.kv_cache_bytes > 0) use.kv_cache = std::min(use.kv_cache, work.kv_cache_bytes);
   use.logits = (sequences + prompts) * static_cast<double>(shape.vocabulary) * 4 / parts;
   use.activations = (kPrefillRows + sequences) *
                     (4 * (2 * hidden + static_cast<double>(shape.qkv_width())) + b * (3 * hidden + inner / parts));
@@ -108,6 +112,7 @@ MemoryUse together(const MemoryUse& a, const MemoryUse& b) {
   use.kv_cache = a.kv_cache + b.kv_cache;
   use.logits = a.logits + b.logits;
   use.exchange = std::max(a.exchange, b.exchange);
+  use.saving = a.saving + b.saving;
   use.process = std::max(a.process, b.process);
   return use;
 }

@@ -16,10 +16,11 @@ struct MemoryUse {
   double kv_cache = 0;
   double logits = 0;
   double exchange = 0;  // buffers of communication
+  double saving = 0;    // the copy that a save in the background writes from
   double process = 0;   // what a process holds before any model
 
   double total() const {
-    return weights + gradients + optimizer + gathered + activations + kv_cache + logits + exchange + process;
+    return weights + gradients + optimizer + gathered + activations + kv_cache + logits + exchange + saving + process;
   }
 };
 

@@ -14,6 +14,7 @@ Workload workload_of(const RunConfig& config) {
   work.new_tokens = config.plan.new_tokens > 0 ? config.plan.new_tokens : config.rollout.max_new_tokens;
   work.micro_batch_tokens = config.learn.micro_batch_tokens;
   work.max_batch = config.rollout.max_batch;
+  work.kv_cache_bytes = static_cast<double>(config.rollout.kv_cache_bytes);
   work.updates = config.learn.updates_per_batch;
   work.save_every = config.store.every;
   work.bfloat16 = config.model.dtype != "float32";

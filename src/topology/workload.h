@@ -12,6 +12,7 @@ struct Workload {
   double prompt_tokens = 0, new_tokens = 0;  // mean lengths
   std::int64_t micro_batch_tokens = 0;
   int max_batch = 0, updates = 1;
+  double kv_cache_bytes = 0;    // most of a rollout rank, 0 = no limit
   std::int64_t save_every = 0;  // steps between checkpoints, 0 = only at the end
   double element_bytes = 2;     // compute dtype
   bool bfloat16 = true;

@@ -11,6 +11,10 @@ Communicator& under_test::world() {
   return testing::world();
 }
 
+bool under_test::has_limits() {
+  return true;
+}
+
 namespace {
 
 using testing::world;

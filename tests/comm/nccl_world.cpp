@@ -34,4 +34,8 @@ Communicator& under_test::world() {
   return *made;
 }
 
+bool under_test::has_limits() {
+  return false;
+}
+
 }  // namespace setrl::comm

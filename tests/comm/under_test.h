@@ -7,5 +7,7 @@ namespace setrl::comm::under_test {
 
 // Of all ranks; one for each test. The first call in a test is collective.
 Communicator& world();
+// Whether MPI's limits (comm/limits.h) matter to it.
+bool has_limits();
 
 }  // namespace setrl::comm::under_test

@@ -162,10 +162,10 @@ TEST_P(Family, BFloat16ComesClose) {
   const auto batch = mixed_batch(weights.spec());
   Way way;
   way.dtype = at::kBFloat16;
-  expect_close(by_learner(weights, batch, way).gradients, by_autograd(weights, batch).gradients, 0.05);
+  expect_close(by_learner(weights, batch, way).gradients, by_autograd(weights, batch).gradients, 0.07);
 }
 
-// Longer than the blocks in which the library's attention takes queries and keys, and three heads to a key head.
+// Longer than the blocks in which attention takes queries and keys, and three heads to a key head.
 TEST(Gradient, LongSequencesEqualAutograd) {
   model::ModelSpec spec = tiny_spec("llama");
   spec.heads = 3;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -15,6 +16,7 @@ namespace setrl::learn {
 Kernels kernels_base();
 Kernels kernels_avx2();
 Kernels kernels_avx512();
+Kernels kernels_avx512_bf16();
 
 namespace {
 
@@ -22,14 +24,18 @@ class InstructionSet : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     const std::string name = GetParam();
-    if ((name == "avx2" && !cpu_has_avx2()) || (name == "avx512" && !cpu_has_avx512())) {
-      GTEST_SKIP() << "this CPU has no " << name;
-    }
-    set_ = name == "base" ? kernels_base() : name == "avx2" ? kernels_avx2() : kernels_avx512();
+    const bool able = name == "avx2"     ? cpu_has_avx2()
+                      : name == "avx512" ? cpu_has_avx512()
+                                         : name == "base" || cpu_has_bfloat16();
+    if (!able) GTEST_SKIP() << "this CPU has no " << name;
+    set_ = name == "base"     ? kernels_base()
+           : name == "avx2"   ? kernels_avx2()
+           : name == "avx512" ? kernels_avx512()
+                              : kernels_avx512_bf16();
   }
   Kernels set_;
 };
-INSTANTIATE_TEST_SUITE_P(Sets, InstructionSet, ::testing::Values("base", "avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(Sets, InstructionSet, ::testing::Values("base", "avx2", "avx512", "avx512_bf16"),
                          [](const auto& param) { return std::string(param.param); });
 
 std::vector<float> normals(std::size_t count, double scale) {
@@ -97,16 +103,159 @@ TEST_P(InstructionSet, SwigluAndItsDerivative) {
   }
 }
 
-TEST_P(InstructionSet, MergedAttentionWeighsByTheExponentialSums) {
-  constexpr std::int64_t kSize = 24;
-  const auto a = normals(kSize, 1), b = normals(kSize + 1, 1);
-  const float lse_a = 2.5f, lse_b = 1.25f;
-  std::vector<float> out(kSize);
-  float lse = 0;
-  set_.float32.merge_attention(a.data(), &lse_a, b.data(), &lse_b, 1, kSize, out.data(), &lse);
-  const double share = 1 / (1 + std::exp(-1.25));
-  EXPECT_NEAR(lse, std::log(std::exp(2.5) + std::exp(1.25)), 1e-6);
-  for (std::size_t i = 0; i < kSize; ++i) EXPECT_NEAR(out[i], share * a[i] + (1 - share) * b[i], 1e-6);
+// Attention of one head in double precision.
+struct ExactAttention {
+  std::vector<double> out, lse, dq, dk, dv;  // rows of keys: shared ones first
+};
+struct AttentionInput {
+  std::int64_t shared, own, size;
+  std::vector<float> q, k, v, d_out;  // [own, size]; k, v [shared + own, size]
+};
+
+ExactAttention exact_attention(const AttentionInput& in) {
+  const auto size = static_cast<std::size_t>(in.size), keys = static_cast<std::size_t>(in.shared + in.own);
+  const double scale = 1 / std::sqrt(static_cast<double>(size));
+  ExactAttention exact;
+  for (auto* gradient : {&exact.dk, &exact.dv}) gradient->assign(keys * size, 0);
+  for (std::size_t row = 0; row < static_cast<std::size_t>(in.own); ++row) {
+    const std::size_t seen = static_cast<std::size_t>(in.shared) + row + 1;
+    std::vector<double> p(seen), out(size, 0), dq(size, 0);
+    double sum = 0, delta = 0;
+    for (std::size_t key = 0; key < seen; ++key) {
+      double score = 0;
+      for (std::size_t i = 0; i < size; ++i) score += double{in.q[row * size + i]} * in.k[key * size + i];
+      sum += p[key] = std::exp(scale * score);
+    }
+    for (std::size_t key = 0; key < seen; ++key) {
+      p[key] /= sum;
+      for (std::size_t i = 0; i < size; ++i) out[i] += p[key] * in.v[key * size + i];
+    }
+    for (std::size_t i = 0; i < size; ++i) delta += out[i] * in.d_out[row * size + i];
+    for (std::size_t key = 0; key < seen; ++key) {
+      double dp = 0;
+      for (std::size_t i = 0; i < size; ++i) dp += double{in.d_out[row * size + i]} * in.v[key * size + i];
+      const double ds = scale * p[key] * (dp - delta);
+      for (std::size_t i = 0; i < size; ++i) {
+        exact.dv[key * size + i] += p[key] * in.d_out[row * size + i];
+        exact.dk[key * size + i] += ds * in.q[row * size + i];
+        dq[i] += ds * in.k[key * size + i];
+      }
+    }
+    exact.out.insert(exact.out.end(), out.begin(), out.end());
+    exact.dq.insert(exact.dq.end(), dq.begin(), dq.end());
+    exact.lse.push_back(std::log(sum));
+  }
+  return exact;
+}
+
+// The largest difference relative to the largest number; where all are small (a single key has no gradient), to 1.
+template <typename Values>
+double relative_error(const Values& values, const std::vector<double>& exact) {
+  double error = 0, largest = 1;
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    const double difference = std::abs(static_cast<double>(values[i]) - exact[i]);
+    error = difference <= error ? error : difference;  // a NaN becomes the error
+    largest = std::max(largest, std::abs(exact[i]));
+  }
+  return error / largest;
+}
+
+template <typename T>
+std::vector<T> narrowed(const KernelTable<T>& table, const std::vector<float>& values) {
+  std::vector<T> result(values.size());
+  table.from_float(values.data(), static_cast<std::int64_t>(values.size()), result.data());
+  return result;
+}
+template <typename T>
+std::vector<float> widened(const KernelTable<T>& table, const std::vector<T>& values) {
+  std::vector<float> result(values.size(), 0.0f);
+  table.add_to_float(values.data(), static_cast<std::int64_t>(values.size()), result.data());
+  return result;
+}
+
+template <typename T>
+void expect_exact_attention(const KernelTable<T>& table, std::int64_t shared, std::int64_t own, std::int64_t size,
+                            double bound) {
+  SCOPED_TRACE(std::to_string(shared) + " shared and " + std::to_string(own) + " own keys of " + std::to_string(size));
+  const auto count = [&](std::int64_t rows) { return static_cast<std::size_t>(rows * size); };
+  // T's numbers, so that only the arithmetic differs from the exact one.
+  const auto q = narrowed(table, normals(count(own), 1.5)), d_out = narrowed(table, normals(count(own) + 1, 1));
+  const auto k = narrowed(table, normals(count(shared + own) + 2, 1)),
+             v = narrowed(table, normals(count(shared + own) + 3, 1));
+  const auto exact = exact_attention(
+      {shared, own, size, widened(table, q), widened(table, k), widened(table, v), widened(table, d_out)});
+
+  const auto packed = [&](const std::vector<T>& x, std::int64_t begin, std::int64_t rows, bool columns) {
+    std::vector<T> out(static_cast<std::size_t>(packed_numbers(rows, size)));
+    table.attention.pack(x.data() + begin * size, size, rows, size, columns ? out.data() : nullptr,
+                         columns ? nullptr : out.data());
+    return out;
+  };
+  struct Side {
+    std::vector<T> k_columns, k_rows, v_columns, v_rows;
+    std::vector<float> dk, dv;
+  };
+  const auto side = [&](std::int64_t begin, std::int64_t rows) {
+    const std::vector<float> zeros(static_cast<std::size_t>(packed_numbers(rows, size)), 0.0f);
+    return Side{packed(k, begin, rows, true),
+                packed(k, begin, rows, false),
+                packed(v, begin, rows, true),
+                packed(v, begin, rows, false),
+                zeros,
+                zeros};
+  };
+  Side first = side(0, shared), second = side(shared, own);
+  const auto keys = [](Side& of, std::int64_t rows) {
+    return PackedKeys<T>{rows,         of.k_columns.data(), of.k_rows.data(), of.v_columns.data(), of.v_rows.data(),
+                         of.dk.data(), of.dv.data()};
+  };
+  std::vector<T> out(count(own)), dq(count(own));
+  std::vector<float> lse(static_cast<std::size_t>(own));
+  AttentionQueries<T> queries;
+  queries.end = own;
+  queries.size = size;
+  queries.scale = 1 / std::sqrt(static_cast<float>(size));
+  queries.q = q.data();
+  queries.out = out.data();
+  queries.lse = lse.data();
+  queries.q_stride = queries.out_stride = size;
+  queries.lse_stride = 1;
+  queries.d_out = d_out.data();
+  queries.dq = dq.data();
+  queries.shared = keys(first, shared);
+  queries.own = keys(second, own);
+  std::vector<char> memory(static_cast<std::size_t>(attention_scratch_bytes(size)) + 64);
+  void* scratch = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64);
+  table.attention.forward(queries, scratch);
+  table.attention.backward(queries, scratch);
+
+  EXPECT_LT(relative_error(widened(table, out), exact.out), bound);
+  EXPECT_LT(relative_error(lse, exact.lse), 1e-5);
+  EXPECT_LT(relative_error(widened(table, dq), exact.dq), bound);
+  const auto of_keys = [&](const std::vector<float>& of_first, const std::vector<float>& of_second) {
+    std::vector<float> all;
+    for (std::int64_t row = 0; row < shared + own; ++row) {
+      const auto& from = row < shared ? of_first : of_second;
+      const auto begin = static_cast<std::size_t>((row < shared ? row : row - shared) * padded_size(size));
+      all.insert(all.end(), from.begin() + static_cast<std::ptrdiff_t>(begin),
+                 from.begin() + static_cast<std::ptrdiff_t>(begin) + size);
+    }
+    return all;
+  };
+  EXPECT_LT(relative_error(of_keys(first.dk, second.dk), exact.dk), bound);
+  EXPECT_LT(relative_error(of_keys(first.dv, second.dv), exact.dv), bound);
+}
+
+TEST_P(InstructionSet, AttentionAndItsGradient) {
+  for (const std::int64_t size : {2, 24, 64, 80}) {
+    expect_exact_attention(set_.float32, 70, 151, size, 2e-6);
+    expect_exact_attention(set_.bfloat16, 70, 151, size, 2e-2);
+  }
+  for (const std::int64_t own : {1, 2, 63, 64, 65, 96, 97, 193}) {
+    expect_exact_attention(set_.float32, 0, own, 32, 2e-6);
+    expect_exact_attention(set_.float32, 129, own, 32, 2e-6);
+    expect_exact_attention(set_.bfloat16, 1, own, 32, 2e-2);
+  }
 }
 
 }  // namespace

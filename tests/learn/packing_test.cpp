@@ -10,7 +10,8 @@ namespace {
 
 TrainingBatch two_groups() {
   TrainingBatch batch;
-  TrainingGroup second{1, {1, 2, 3}, {{{4, 5}, {}, {}, 1, false}, {{6}, {}, {}, 1, true}, {{7, 8, 9}, {}, {}, 1, false}}};
+  TrainingGroup second{
+      1, {1, 2, 3}, {{{4, 5}, {}, {}, 1, false}, {{6}, {}, {}, 1, true}, {{7, 8, 9}, {}, {}, 1, false}}};
   TrainingGroup first{0, {10, 11}, {{{12, 13}, {}, {}, 1, false}}};
   batch.groups = {second, first};
   return batch;
@@ -45,6 +46,23 @@ TEST(Packing, SplitsGroupsThatExceedTheBudget) {
 TEST(Packing, KeepsMaskedSequencesOnRequest) {
   const auto parts = pack(two_groups(), 1000, 20, true);
   EXPECT_EQ(parts[0].targets, (std::vector<std::int32_t>{12, 13, 4, 5, 6, 7, 8, 9}));
+}
+
+TEST(Packing, ForcedTokensAreInputButNoLossTokens) {
+  TrainingBatch batch;
+  batch.groups = {
+      {0, {1, 2}, {{{4, 5, 6, 7}, {-1, -2, -3, -4}, {0, 1, 1, 0}, 1, false}, {{8, 9}, {-5, -6}, {1, 1}, 1, false}}}};
+  const auto parts = pack(batch, 1000, 20, false);
+  ASSERT_EQ(parts.size(), 1u);
+  ASSERT_EQ(parts[0].sequences.size(), 1u);
+  EXPECT_EQ(values(parts[0].ids), (std::vector<std::int64_t>{1, 2, 4, 5, 6}));
+  EXPECT_EQ(values(parts[0].loss_rows), (std::vector<std::int64_t>{1, 4}));
+  EXPECT_EQ(parts[0].targets, (std::vector<std::int32_t>{4, 7}));
+  EXPECT_EQ(parts[0].sequences[0].count, 2);
+  EXPECT_EQ(parts[0].sequences[0].rollout_logprobs, (std::vector<float>{-1, -4}));
+  const auto all = pack(batch, 1000, 20, true);
+  EXPECT_EQ(all[0].targets, (std::vector<std::int32_t>{4, 5, 6, 7, 8, 9}));
+  EXPECT_EQ(all[0].sequences[1].rollout_logprobs, (std::vector<float>{-5, -6}));
 }
 
 TEST(Packing, RefusesTokensOutsideTheVocabulary) {

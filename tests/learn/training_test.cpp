@@ -172,14 +172,66 @@ TEST(Training, RefusesSubsetsAsLargeAsTheGroup) {
   EXPECT_NO_THROW(OneRank(config, "llama"));
 }
 
-TEST(Training, ForcedTokensAreNoLossTargets) {
-  OneRank one(tiny_config(), "llama");
-  auto batch = tiny_batch(one.weights.spec(), 1, {4, 6}, 5, 3);
+TEST(Training, ACompletionOfForcedTokensIsLikeAMaskedOne) {
+  OneRank forced(tiny_config(), "llama"), masked(tiny_config(), "llama");
+  auto batch = tiny_batch(forced.weights.spec(), 1, {4, 6}, 5, 3);
   batch.groups[0].sequences[0].forced.assign(4, 1);
+  const auto one = forced.learner.reinforce(batch, 1, 9);
+  batch.groups[0].sequences[0].forced.clear();
+  batch.groups[0].sequences[0].masked = true;
+  const auto other = masked.learner.reinforce(batch, 1, 9);
+  EXPECT_EQ(one.tokens, 6);
+  EXPECT_EQ(one.loss, other.loss);
+  EXPECT_EQ(one.grad_norm, other.grad_norm);
+  EXPECT_EQ(forced.state(), masked.state());
   batch.groups[0].sequences[1].forced.assign(6, 1);
-  EXPECT_EQ(one.learner.reinforce(batch, 1, 9).grad_norm, 0);
-  batch.groups[0].sequences[1].forced = {0, 0, 1, 1, 0, 0};
-  EXPECT_GT(one.learner.reinforce(batch, 2, 9).grad_norm, 0);
+  EXPECT_EQ(forced.learner.reinforce(batch, 2, 9).tokens, 0);
+  EXPECT_EQ(forced.state(), masked.state());
+}
+
+// In no sum and no average, whatever the objective: their recorded log-probabilities, however odd, change nothing, and
+// each sum is that of the other tokens.
+TEST(Training, ForcedTokensCountNowhere) {
+  for (const std::string ratio : {"token", "sequence", "cispo"}) {
+    for (const std::string loss : {"token_mean", "sequence_mean", "fixed_length"}) {
+      SCOPED_TRACE(ratio + " " + loss);
+      RunConfig config = tiny_config();
+      config.learn.ratio = ratio;
+      config.learn.loss = loss;
+      config.learn.mismatch = "truncate";
+      config.learn.kl_coefficient = 0.1;
+      config.learn.updates_per_batch = 2;
+      OneRank one(config, "llama"), other(config, "llama");
+      auto batch = tiny_batch(one.weights.spec(), 1, {6}, 5, 3);
+      auto& sequence = batch.groups[0].sequences[0];
+      sequence.forced = {0, 0, 1, 1, 0, 1};
+      const auto stats = one.learner.reinforce(batch, 1, 9);
+      for (const std::size_t at : {2, 3, 5}) sequence.rollout_logprobs[at] = -40;
+      const auto odd = other.learner.reinforce(batch, 1, 9);
+      EXPECT_EQ(stats.tokens, 3);
+      EXPECT_EQ(stats.total_tokens, 11);
+      EXPECT_EQ(stats.loss, odd.loss);
+      EXPECT_EQ(stats.logprob_gap_max, odd.logprob_gap_max);
+      EXPECT_EQ(one.state(), other.state());
+
+      // The first update's loss by hand: the policy at its start is the reference, so there is no KL.
+      config.learn.updates_per_batch = 1;
+      OneRank fresh(config, "llama");
+      const auto logprobs = fresh.learner.logprobs(batch, config.rollout.temperature)[0][0];
+      ASSERT_EQ(logprobs.size(), 6u);
+      double expected = 0, gap = 0;
+      for (const std::size_t at : {0, 1, 4}) {
+        const double difference = static_cast<double>(logprobs[at]) - sequence.rollout_logprobs[at];
+        const double weight = std::min(std::exp(difference), config.learn.mismatch_cap);
+        expected -= weight * sequence.advantage * (ratio == "cispo" ? logprobs[at] : 1.0);
+        gap += std::abs(difference) / 3;
+      }
+      const auto first = fresh.learner.reinforce(batch, 1, 9);
+      EXPECT_NEAR(first.loss, expected / (loss == "fixed_length" ? config.rollout.max_new_tokens : 3), 1e-5);
+      EXPECT_NEAR(first.logprob_gap_mean, gap, 1e-5);
+      EXPECT_NEAR(first.kl, 0, 1e-6);
+    }
+  }
 }
 
 TEST(Training, RefusesFloat16) {

@@ -45,5 +45,19 @@ TEST(Fixture, Version1) {
   EXPECT_TRUE(report.clean());
 }
 
+// The trajectory's second version; checkpoints have had one only.
+TEST(Fixture, TrajectoryVersion2) {
+  const std::string run = environment("SETRL_FIXTURES") + "/store/version-2";
+  const auto parts = trajectory_parts(run, fixture::kStep);
+  ASSERT_EQ(parts.size(), 1u);
+  const Trajectory trajectory = read_trajectory(parts[0]);
+  EXPECT_EQ(trajectory.info.schema_version, 2);
+  ASSERT_EQ(trajectory.groups.size(), 1u);
+  EXPECT_EQ(encode(trajectory.groups[0].group), encode(fixture::group().group));
+  CheckReport report;
+  check_file(parts[0], report);
+  EXPECT_TRUE(report.clean());
+}
+
 }  // namespace
 }  // namespace setrl::store

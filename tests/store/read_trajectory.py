@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 with h5py.File(os.path.join(sys.argv[1], "trajectories", "step-000012.h5"), "r") as file:
-    assert file.attrs["step"] == 12 and file.attrs["policy_version"] == 11 and file.attrs["schema_version"] == 2
+    assert file.attrs["step"] == 12 and file.attrs["policy_version"] == 11 and file.attrs["schema_version"] == 3
     assert file.attrs["config_hash"] == "0123abcd"
     groups, completions, answers = file["groups"], file["completions"], file["answers"]
     assert list(groups["problem_id"].asstr()) == [f"case-{i}" for i in range(5)]
@@ -27,6 +27,11 @@ with h5py.File(os.path.join(sys.argv[1], "trajectories", "step-000012.h5"), "r")
         assert offsets[0] == 0 and offsets[-1] == len(file[data]) and (np.diff(offsets) >= 0).all(), name
     assert file["tokens"].dtype == np.int32 and file["logprobs"].dtype == np.float32
     assert (file["logprobs"][:] <= 0).all()
+    forced, offsets = file["forced"][:], file["completion_offsets"][:]
+    assert forced.dtype == np.uint8 and len(forced) == len(file["tokens"]) and 0 < forced.sum() < len(forced)
+    for row in range(20):  # of every third completion the second half
+        part = forced[offsets[row]:offsets[row + 1]]
+        assert list(part) == [1 if row % 4 % 3 == 1 and i >= len(part) // 2 else 0 for i in range(len(part))]
     assert file["tokens"].compression == "gzip" and file["tokens"].shuffle and file["tokens"].chunks
 
     text = file["text"][:].tobytes()
@@ -45,4 +50,6 @@ with h5py.File(os.path.join(sys.argv[1], "trajectories", "step-000012.h5"), "r")
         assert (part == 1).sum() == completions["correct_count"][row]
         if completions["outcome"][row] == 1:
             assert completions["malformed_reason"].asstr()[row] == "answer 2 is missing" and len(part) == 0
+    f1 = answers["f1"][:]
+    assert 0 < np.isnan(f1).sum() < len(f1) and ((f1[~np.isnan(f1)] >= 0) & (f1[~np.isnan(f1)] <= 1)).all()
     assert answers["text"].asstr()[0].startswith(("Answer \u00e9\U0001f600", "x"))

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -85,6 +86,9 @@ inline Verdict sample_verdict(RandomStream& random) {
     verdict.correct.push_back(static_cast<std::uint8_t>(random.below(2)));
     verdict.matched_gold.push_back(static_cast<std::int32_t>(random.below(4)) - 1);
   }
+  if (k % 2 == 0) {
+    for (std::size_t i = 0; i < k; ++i) verdict.f1.push_back(static_cast<double>(i) / static_cast<double>(k));
+  }
   if (k == 3) {
     for (std::size_t i = 0; i < k; ++i)
       verdict.programs.push_back({~std::uint64_t{0} - i, i, i == 0 ? "" : "no \xC3\xA9"});
@@ -120,6 +124,10 @@ inline StoredGroup sample_group(std::int64_t step, std::int64_t index, std::size
     for (std::size_t i = 0; i < length; ++i) {
       completion.tokens.push_back(static_cast<std::int32_t>(random.below(49152)));
       completion.logprobs.push_back(static_cast<float>(-3 * random.uniform()));
+    }
+    if (g % 3 == 1 && length > 0) {
+      completion.forced.assign(length, 0);
+      std::fill(completion.forced.begin() + static_cast<std::ptrdiff_t>(length / 2), completion.forced.end(), 1);
     }
     completion.oldest_version = step - 2;
     completion.newest_version = step - 1;

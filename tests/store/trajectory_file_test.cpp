@@ -40,7 +40,7 @@ TEST(TrajectoryFile, RoundTrip) {
   const std::string path = trajectory_path(folder.path(), 12, 0);
   write_groups(path, groups);
   const Trajectory read = read_trajectory(path);
-  EXPECT_EQ(read.info.schema_version, 2);
+  EXPECT_EQ(read.info.schema_version, 3);
   EXPECT_EQ(read.info.step, 12);
   EXPECT_EQ(read.info.policy_version, 11);
   EXPECT_EQ(read.info.config_hash, "0123abcd");

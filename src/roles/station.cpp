@@ -1,0 +1,225 @@
+#include "roles/station.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/system.h"
+#include "comm/failure.h"
+#include "learn/advantage.h"
+#include "roles/signals.h"
+
+namespace setrl::roles {
+
+namespace {
+
+constexpr int kRoot = 0;
+
+}  // namespace
+
+Station::Station(const Session& session, RolloutRole* rollout, VerifierRole* verifier, LearnerRole* learner,
+                 std::int64_t first_step, std::int64_t last_step)
+    : session_(session), rollout_(rollout), verifier_(verifier), learner_(learner), mail_(session.world) {
+  if (rollout == nullptr || session.plan.rollout_ranks.front() != mail_.rank()) return;
+  const RunConfig& config = session.config;
+  Dispenser::Plan plan;
+  plan.first_step = first_step;
+  plan.last_step = last_step;
+  plan.prompts_per_step = config.task.prompts_per_step;
+  plan.replacement_rounds = config.rollout.replacement_rounds;
+  plan.max_staleness = session.max_staleness();
+  plan.samples = config.rollout.group_size;
+  plan.rollout_ranks = session.plan.rollout_ranks;
+  dispenser_ =
+      std::make_unique<Dispenser>(plan, [&session](std::int64_t step, int round, std::int64_t first_index, int count) {
+        return training_items(session, step, round, first_index, count);
+      });
+}
+
+void Station::turn() {
+  session_.store->check();
+  if (learner_ == nullptr && !stop_told_ && signal_received()) {
+    mail_.send(kRoot, StopNote{});
+    stop_told_ = true;
+  }
+  if (auto letter = mail_.try_receive()) {
+    receive(*letter);
+    take_letters();
+    return;
+  }
+  if (rollout_ != nullptr && !rollout_->idle()) {
+    generate();
+    return;
+  }
+  const Stopwatch idle;
+  const Letter letter = mail_.receive();
+  report_.idle_s += idle.seconds();
+  receive(letter);
+}
+
+void Station::take_letters() {
+  while (!ended_) {
+    const auto letter = mail_.try_receive();
+    if (!letter) return;
+    receive(*letter);
+  }
+}
+
+void Station::generate() {
+  const int dispenser = session_.plan.rollout_ranks.front();
+  rollout_->step(report_, [&](const Group& group) {
+    mail_.send(owner(session_.plan.verifier_ranks, group.index), GeneratedNote{}, &group);
+    FinishedNote note;
+    note.step = group.step;
+    for (const auto& completion : group.completions) {
+      note.longest = std::max(note.longest, static_cast<std::int64_t>(completion.tokens.size()));
+    }
+    note.standing = rollout_->standing();
+    mail_.send(dispenser, note);
+  });
+  if (rollout_->has_more_room()) tell_standing();
+}
+
+void Station::tell_standing() {
+  mail_.send(session_.plan.rollout_ranks.front(), rollout_->standing());
+}
+
+void Station::receive(const Letter& letter) {
+  switch (letter.kind) {
+    case LetterKind::item: rollout_->take(letter.note<ItemNote>()); return;
+    case LetterKind::standing:
+      dispenser_->standing(letter.source, letter.note<StandingNote>());
+      dispense();
+      return;
+    case LetterKind::finished:
+      dispenser_->finished(letter.source, letter.note<FinishedNote>(), clock_.seconds());
+      dispense();
+      return;
+    case LetterKind::generated: grade(letter.group<GeneratedNote>()); return;
+    case LetterKind::verified: {
+      Group group = letter.group<VerifiedNote>();
+      if (group.step == 0)
+        evaluated_.push_back(std::move(group));
+      else
+        learner_->collect(std::move(group));
+      return;
+    }
+    case LetterKind::summary: {
+      Group group = letter.group<SummaryNote>();
+      const std::int64_t step = group.step;
+      summaries_[step].push_back(std::move(group));
+      return;
+    }
+    case LetterKind::graded:
+      dispenser_->graded(letter.note<GradedNote>());
+      dispense();
+      return;
+    case LetterKind::closed: {
+      const auto note = letter.note<ClosedNote>();
+      if (learner_ != nullptr) closed_[note.step] = note;
+      if (verifier_ != nullptr) verifier_->write_trajectory(note.step, report_);
+      return;
+    }
+    case LetterKind::published: take_weights(letter.note<PublishedNote>()); return;
+    case LetterKind::evaluate: {
+      const WorkOrder order = evaluation_order(session_);
+      dispenser_->open_evaluation(letter.note<EvaluateNote>().version, evaluation_items(session_), order.samples);
+      dispense();
+      return;
+    }
+    case LetterKind::stop: stop_asked_ = true; return;
+    case LetterKind::end:
+      ended_ = true;
+      stopped_ = letter.note<EndNote>().stopped;
+      return;
+  }
+}
+
+void Station::dispense() {
+  for (const auto& assignment : dispenser_->assign()) mail_.send(assignment.rank, assignment.item);
+  for (const auto& note : dispenser_->take_closed()) {
+    for (int rank = 0; rank < session_.world.size(); ++rank) {
+      const auto& role = session_.plan.ranks[static_cast<std::size_t>(rank)];
+      if (role.learner || role.verifier) mail_.send(rank, note);
+    }
+  }
+}
+
+void Station::grade(Group group) {
+  group = verifier_->grade(std::move(group), report_);
+  if (group.step == 0) {
+    mail_.send(kRoot, VerifiedNote{}, &group);
+    return;
+  }
+  mail_.send(owner(session_.plan.learner_ranks, group.index), VerifiedNote{}, &group);
+  const Group summary = summary_of(group);
+  mail_.send(kRoot, SummaryNote{}, &summary);
+  GradedNote note;
+  note.step = group.step;
+  note.signal = learn::prepare(session_.config.learn, group).signal;
+  verifier_->keep(std::move(group));
+  mail_.send(session_.plan.rollout_ranks.front(), note);
+}
+
+void Station::take_weights(const PublishedNote& note) {
+  comm::set_place(session_.role().role_name(), note.version + 1);
+  if (rollout_ != nullptr) {
+    rollout_->pull_weights(note.version);
+    tell_standing();
+  }
+  if (!note.step_done) return;
+  release_fragmented_memory();
+  gather_reports(session_.world, take_report());
+}
+
+bool Station::complete(std::int64_t step) const {
+  const auto note = closed_.find(step);
+  if (note == closed_.end()) return false;
+  if (learner_ != nullptr && !learner_->holds(step, note->second.groups)) return false;
+  if (!session_.is_root()) return true;
+  const auto summaries = summaries_.find(step);
+  return summaries != summaries_.end() && static_cast<std::int64_t>(summaries->second.size()) == note->second.groups;
+}
+
+ClosedNote Station::take_closed(std::int64_t step) {
+  const ClosedNote note = closed_.at(step);
+  closed_.erase(step);
+  return note;
+}
+
+std::vector<Group> Station::take_summaries(std::int64_t step) {
+  std::vector<Group> groups = std::move(summaries_[step]);
+  summaries_.erase(step);
+  return groups;
+}
+
+std::vector<Group> Station::evaluate(std::int64_t version) {
+  const std::size_t count = evaluation_items(session_).size();
+  mail_.send(session_.plan.rollout_ranks.front(), EvaluateNote{version});
+  work_until([&] { return evaluated_.size() == count; });
+  std::sort(evaluated_.begin(), evaluated_.end(), [](const Group& a, const Group& b) { return a.index < b.index; });
+  return std::exchange(evaluated_, {});
+}
+
+void Station::publish(const PublishedNote& note) {
+  for (int rank = 0; rank < session_.world.size(); ++rank) {
+    if (!session_.plan.ranks[static_cast<std::size_t>(rank)].learner) mail_.send(rank, note);
+  }
+}
+
+void Station::end(bool stopped) {
+  for (int rank = 0; rank < session_.world.size(); ++rank) {
+    if (!session_.plan.ranks[static_cast<std::size_t>(rank)].learner) mail_.send(rank, EndNote{stopped});
+  }
+}
+
+StepReport Station::take_report() {
+  StepReport report = std::exchange(report_, StepReport{});
+  report.window_s = report_clock_.restart();
+  report.rollout_rank = rollout_ != nullptr;
+  report.peak_rss_bytes = static_cast<double>(peak_rss_bytes());
+  return report;
+}
+
+}  // namespace setrl::roles

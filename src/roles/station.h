@@ -1,0 +1,88 @@
+// What one rank does, whichever roles it has: takes letters out of its box, generates while it has something to, and
+// passes on what is done. The same loop runs synchronous and asynchronous training (rollout.max_staleness) and
+// evaluations, in one process and in thousands.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "roles/dispenser.h"
+#include "roles/learner_role.h"
+#include "roles/mailbox.h"
+#include "roles/messages.h"
+#include "roles/rollout_role.h"
+#include "roles/session.h"
+#include "roles/verifier_role.h"
+
+namespace setrl::roles {
+
+class Station {
+ public:
+  // Roles that this rank does not have are null. `first_step` .. `last_step`: what is to be trained; none for an
+  // evaluation alone.
+  Station(const Session& session, RolloutRole* rollout, VerifierRole* verifier, LearnerRole* learner,
+          std::int64_t first_step, std::int64_t last_step);
+
+  // Works until `done()`: engine step by engine step, letter by letter; waits (with the deadline) where there is
+  // nothing to do.
+  template <typename Done>
+  void work_until(const Done& done) {
+    while (!done()) turn();
+  }
+  void take_letters();  // those that are there
+
+  // Learners and root. Whether the step's groups are all here: graded, and at their learners.
+  bool complete(std::int64_t step) const;
+  // The root's, then forgotten: the step's closing note, and its groups as summaries.
+  ClosedNote take_closed(std::int64_t step);
+  std::vector<Group> take_summaries(std::int64_t step);
+
+  // Root. Opens the evaluation by weights of this version, works until it is done, and returns its groups by index.
+  std::vector<Group> evaluate(std::int64_t version);
+
+  // Root: to all that are no learners.
+  void publish(const PublishedNote& note);
+  void end(bool stopped);
+
+  // After this rank's engine got new weights.
+  void tell_standing();
+
+  bool stop_asked() const { return stop_asked_; }  // root: by a signal to a rank that is no learner
+  bool ended() const { return ended_; }            // not on learners: they know
+  bool stopped() const { return stopped_; }        // ended by a signal
+
+  // Collective over the world, after the end.
+  void close() { mail_.close(); }
+
+  // This rank's since the last call.
+  StepReport take_report();
+  StepReport& report() { return report_; }
+
+ private:
+  void turn();
+  void generate();
+  void receive(const Letter& letter);
+  void grade(Group group);
+  void graded(const GradedNote& note);
+  void take_weights(const PublishedNote& note);
+  void dispense();
+
+  const Session& session_;
+  RolloutRole* rollout_;
+  VerifierRole* verifier_;
+  LearnerRole* learner_;
+  Mailbox mail_;
+  std::unique_ptr<Dispenser> dispenser_;  // on the first rollout rank
+  Stopwatch clock_;                       // of the dispenser
+  std::map<std::int64_t, ClosedNote> closed_;
+  std::map<std::int64_t, std::vector<Group>> summaries_;  // root, by step
+  std::vector<Group> evaluated_;                          // root
+  bool stop_told_ = false, stop_asked_ = false, ended_ = false, stopped_ = false;
+  StepReport report_;
+  Stopwatch report_clock_;
+};
+
+}  // namespace setrl::roles

@@ -1,0 +1,13 @@
+// One problem of a step or of an evaluation.
+#pragma once
+
+#include <cstdint>
+
+namespace setrl::roles {
+
+struct WorkItem {
+  std::int64_t index = 0;    // place in the step's list
+  std::int64_t problem = 0;  // index into the split
+};
+
+}  // namespace setrl::roles

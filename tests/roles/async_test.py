@@ -1,0 +1,190 @@
+"""End-to-end tests of asynchronous training (rollout.max_staleness): bounds, slow and dead ranks, kills, evaluations."""
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from program_test import MOVING, Program, project_python
+
+# A program for the project's Python: of each trajectory part the problems, with their steps, and the versions of tokens.
+READ = """
+import glob, h5py, json, sys
+steps = {}
+for path in sorted(glob.glob(sys.argv[1] + '/trajectories/step-*.h5')):
+    with h5py.File(path) as f:
+        step = steps.setdefault(int(f.attrs['step']), {'problems': [], 'oldest': [], 'newest': []})
+        assert f.attrs['policy_version'] == f.attrs['step'] - 1 and (f['groups/step'][:] == f.attrs['step']).all()
+        step['problems'] += list(f['groups/problem_id'].asstr()[:])
+        for name in ('oldest', 'newest'):
+            step[name] += [int(v) for v in f['completions/' + name + '_version'][:]]
+print(json.dumps(steps))
+"""
+
+
+class AsyncProgram(Program):
+    SPLIT = ["--topology.rollout=2", "--topology.verifier=1", "--topology.learner=1"]
+    RANKS = 4
+
+    def options(self, staleness, steps=6):
+        # Small batches: a rank has room for two of a step's four groups, so that there is something to steal.
+        return [f"--rollout.max_staleness={staleness}", f"--run.steps={steps}", "--run.threads=1", "--task.prompts_per_step=4", "--rollout.max_batch=8",
+                "--learn.mismatch=truncate", "--learn.schedule=constant", "--learn.warmup_fraction=0", *MOVING]
+
+    def run_async(self, name, staleness, *options, steps=6, ranks=RANKS, split=None, **keywords):
+        return self.train(name, *self.options(staleness, steps), *(self.SPLIT if split is None else split), *options, ranks=ranks, **keywords)
+
+    def trajectories(self, name):
+        """Steps with sorted problems and versions; None where there is no Python that reads them."""
+        python = project_python("h5py")
+        if python is None:
+            return None
+        out = subprocess.run([python, "-c", READ, self.path(name)], capture_output=True, text=True, check=True).stdout
+        return {int(step): dict(rows, problems=sorted(rows["problems"])) for step, rows in json.loads(out).items()}
+
+    def expect_bounded(self, name, staleness, steps, reference=None, learners=1):
+        """All steps are there, no token is too old, and the run trained what its trajectories hold, once."""
+        lines = self.metrics(name)
+        self.assertEqual([line["step"] for line in lines], list(range(1, steps + 1)))
+        self.assertLessEqual(max(line["staleness"] for line in lines), staleness)
+        self.assertGreater(lines[-1]["grad_norm"], 0)
+        stored = self.trajectories(name)
+        if stored is not None:
+            self.assertEqual(sorted(stored), list(range(1, steps + 1)))
+            for step, rows in stored.items():
+                self.assertEqual(len(rows["problems"]), 4)
+                self.assertGreaterEqual(min(rows["oldest"]), max(0, step - 1 - staleness))
+                self.assertLessEqual(max(rows["newest"]), step - 1)
+                self.assertEqual(lines[step - 1]["staleness"], step - 1 - min(rows["oldest"]))
+                if reference is not None:
+                    self.assertEqual(rows["problems"], reference[step]["problems"])
+        self.train("replayed-" + name, *self.options(staleness, steps), f"--learn.replay={self.path(name)}", ranks=learners)
+        self.assertEqual(self.weights("replayed-" + name), self.weights(name))
+        for live, replayed in zip(lines, self.metrics("replayed-" + name)):
+            self.assertEqual(live, replayed)
+
+
+class Bounds(AsyncProgram):
+    def test_with_none_allowed_every_split_and_stealing_give_the_same_bytes(self):
+        options = ["--eval.every=2", "--eval.problems=5"]
+        self.run_async("one", 0, *options, steps=3, ranks=1, split=[])
+        self.assertGreater(self.metrics("one")[-1]["grad_norm"], 0)
+        self.run_async("many", 0, *options, "--rollout.max_batch=4", steps=3, ranks=6,
+                       split=["--topology.rollout=3", "--topology.verifier=2", "--topology.learner=1"])
+        # One process generates and learns in turn: it has no use for staleness, and says so.
+        self.assertIn("has no effect in one process", self.run_async("ahead", 2, *options, steps=3, ranks=1, split=[]))
+        for name in ("many", "ahead"):
+            self.assertEqual(self.metrics(name), self.metrics("one"))
+            self.assertEqual(self.weights(name), self.weights("one"))
+            for step in (0, 2, 3):
+                with open(self.path(f"one/eval-{step:06}.json")) as a, open(self.path(f"{name}/eval-{step:06}.json")) as b:
+                    self.assertEqual(json.load(a)["metrics"], json.load(b)["metrics"])
+
+    def test_every_problem_is_trained_once_and_no_token_is_too_old(self):
+        self.run_async("sync", 0, steps=5)
+        reference = self.trajectories("sync")
+        self.run_async("async1", 1, steps=5)
+        self.expect_bounded("async1", 1, 5, reference)
+        self.run_async("async2", 2, steps=5, ranks=6, split=["--topology.rollout=2", "--topology.verifier=2", "--topology.learner=2"])
+        self.expect_bounded("async2", 2, 5, reference, learners=2)
+        for name in ("async1", "async2"):
+            self.assertIn("clean", self.call("check", self.path(name)))
+        # Not by never being ahead. (How far is a matter of speed.)
+        self.assertGreater(max(line["staleness"] for name in ("async1", "async2") for line in self.metrics(name)), 0)
+
+    def test_two_ranks(self):
+        self.run_async("two", 1, steps=3, ranks=2, split=[])
+        self.expect_bounded("two", 1, 3)
+
+    def test_rounds_that_replace_groups_without_signal(self):
+        # A random model's groups never have one: every round of every step is asked for.
+        self.run_async("run", 2, "--rollout.replacement_rounds=2", steps=2)
+        for step in (1, 2):
+            self.assertIn("12 problems, 48 completions", self.call("inspect", self.path(f"run/trajectories/step-{step:06}.h5")))
+        self.run_async("sync", 0, "--rollout.replacement_rounds=2", steps=2)
+        live, sync = self.trajectories("run"), self.trajectories("sync")
+        if live is not None:
+            self.assertEqual({s: r["problems"] for s, r in live.items()}, {s: r["problems"] for s, r in sync.items()})
+
+    def test_an_evaluation_is_by_the_weights_of_its_step(self):
+        evaluate = ["--eval.problems=12", "--eval.samples=2"]
+        self.run_async("run", 2, "--eval.every=2", "--store.every=2", "--store.keep=9", *evaluate, steps=4)
+        for step in (2, 4):
+            self.call("eval", f"--model.path={self.path(f'run/checkpoints/step-{step:06}')}", f"--run.dir={self.path(f'eval{step}')}",
+                      "--rollout.max_new_tokens=24", *evaluate)
+            with open(self.path(f"run/eval-{step:06}.json")) as inside, open(self.path(f"eval{step}/eval.json")) as alone:
+                self.assertEqual(json.load(inside)["metrics"], json.load(alone)["metrics"])
+
+
+class Faults(AsyncProgram):
+    def begin(self, name, staleness, *options, steps=500, **keywords):
+        """Starts a run and waits for its first step; returns the process and the ids of its ranks, in their order."""
+        process = self.start("train", f"--run.dir={self.path(name)}", "--rollout.max_new_tokens=24", *self.options(staleness, steps), *self.SPLIT,
+                             *options, ranks=self.RANKS, **keywords)
+        self.await_steps(process, name, 1)
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+            return process, [int(word) for word in file.read().split()]
+
+    def await_steps(self, process, name, count):
+        lines = self.path(name + "/metrics.jsonl")
+        begun = time.monotonic()
+        while process.poll() is None:
+            if os.path.exists(lines):
+                with open(lines) as file:
+                    if len(file.readlines()) >= count:
+                        return
+            time.sleep(0.005)
+            self.assertLess(time.monotonic() - begun, 120)
+
+    def finish(self, process, code):
+        out, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, code, out + err)
+        return out + err
+
+    def test_a_slow_rollout_rank_holds_nobody_up_for_ever(self):
+        process, ranks = self.begin("run", 1, steps=12)
+        for _ in range(2):  # rank 2 is the second rollout rank
+            os.kill(ranks[2], signal.SIGSTOP)
+            time.sleep(0.4)
+            os.kill(ranks[2], signal.SIGCONT)
+            time.sleep(0.05)
+        self.finish(process, 0)
+        self.expect_bounded("run", 1, 12)
+        with open(self.path("run/metrics.jsonl")) as file:
+            lines = [json.loads(line) for line in file]
+        self.assertTrue(all(line["straggler_rank"] in (1, 2) and line["straggler_lag_s"] >= 0 for line in lines))
+        self.assertTrue(all(0 <= line["straggler_idle"] <= 1 and 0 <= line["rollout_idle"] <= 1 for line in lines))
+        self.assertTrue(all(1 <= line["straggler_tokens"] <= 24 for line in lines))
+        with open(self.path("run/logs/rank-0000.log")) as file:
+            self.assertEqual(file.read().count("was the last to finish"), 12)
+
+    def test_a_rank_that_dies_or_hangs_ends_the_run(self):
+        process, ranks = self.begin("dead", 2)
+        os.kill(ranks[1], signal.SIGKILL)
+        process.communicate(timeout=120)
+        self.assertNotIn(process.returncode, (0, 2, 75))
+        process, ranks = self.begin("hangs", 2, "--run.deadline_s=2")
+        os.kill(ranks[2], signal.SIGSTOP)
+        out = self.finish(process, 3)
+        self.assertIn("waited longer than 2 s", out)
+
+    def test_killed_and_stopped_runs_go_on(self):
+        process, ranks = self.begin("run", 2, "--store.every=1")
+        self.await_steps(process, "run", 3)
+        for pid in [*ranks, process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        process.communicate()
+        process, _ = self.begin("run", 2, "--store.every=1", "--run.resume=auto")
+        self.await_steps(process, "run", len(self.metrics("run")) + 2)
+        process.send_signal(signal.SIGUSR2)
+        self.finish(process, 75)
+        done = len(self.metrics("run"))
+        self.assertTrue(os.path.exists(self.path(f"run/checkpoints/step-{done:06}/DONE")))
+        self.run_async("run", 2, "--store.every=1", "--run.resume=auto", steps=done + 3)
+        self.expect_bounded("run", 2, done + 3)
+        self.assertIn("clean", self.call("check", self.path("run")))
+
+
+if __name__ == "__main__":
+    unittest.main()
