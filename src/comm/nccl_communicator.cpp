@@ -101,7 +101,7 @@ void NcclCommunicator::finalize() {
   const ncclResult_t result = ncclCommDestroy(comm_);
   comm_ = nullptr;
   ended_ = "it was finalised";
-  check_nccl(result, "ncclCommDestroy");
+  if (result != ncclInProgress) check_nccl(result, "ncclCommDestroy");
 }
 
 void NcclCommunicator::settle(const Operation& operation, ncclResult_t result) {

@@ -12,6 +12,7 @@
 #include "commands/commands.h"
 #include "learn/unit_layout.h"
 #include "model/decoder.h"
+#include "model/tensor_parallel.h"
 #include "roles/policy.h"
 #include "sync/weight_push.h"
 
@@ -137,6 +138,14 @@ int bench_sync(const RunConfig& config, comm::MpiRuntime& runtime) {
   }
   const auto spec = roles::open_policy(config).weights->spec();
   const auto table = model::parameter_table(spec);
+
+  for (const auto& parameter : table) {
+    const auto cut = model::cut_of(parameter.name);
+    const std::int64_t extent = cut == model::Cut::columns ? parameter.shape[1] : parameter.shape[0];
+    if (cut != model::Cut::whole && extent % split.parts != 0) {
+      throw_user_error("bench.tensor_parallel: {} of {} does not divide by {}", extent, parameter.name, split.parts);
+    }
+  }
 
   sync::PushRole mine;
   mine.learner = world.rank() < split.learners;
