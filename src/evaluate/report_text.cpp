@@ -87,6 +87,15 @@ std::string cell(const std::map<std::string, Interval>& column, const std::strin
   return fmt::format("{:.{}f} [{:.{}f}, {:.{}f}]", value, decimals, low, decimals, high, decimals);
 }
 
+// Problems that are decided by tests have no golds to count.
+bool counts_golds_without_any(const std::string& key, const std::vector<std::map<std::string, Interval>>& columns) {
+  if (key != "gold_count" && key != "missed_golds") return false;
+  return std::none_of(columns.begin(), columns.end(), [](const auto& column) {
+    const auto found = column.find("gold_count");
+    return found != column.end() && found->second.value > 0;
+  });
+}
+
 }  // namespace
 
 std::string table(const std::vector<std::string>& titles, const std::vector<std::map<std::string, Interval>>& columns) {
@@ -96,7 +105,7 @@ std::string table(const std::vector<std::string>& titles, const std::vector<std:
   for (const auto& column : columns) {
     for (const auto& [key, interval] : column) {
       const bool repeats = key == "pass_at_k" && column.count("pass_at_1") > 0;
-      if (std::isnan(interval.value) || repeats) continue;
+      if (std::isnan(interval.value) || repeats || counts_golds_without_any(key, columns)) continue;
       const Label label = label_of(key);
       rows.insert({{label.place, key}, label});
     }

@@ -1,8 +1,12 @@
 #include "tasks/mbpp_task.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <tuple>
+#include <utility>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -36,6 +40,45 @@ std::string split_of(std::int64_t id) {
   if (id >= 511 && id <= 600) return "validation";
   if (id >= 11 && id <= 510) return "test";
   return id >= 1 && id <= 10 ? "prompt" : "";
+}
+
+bool is_word(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
+
+// [begin, end) of the next whole word from `at` on; empty at the text's end.
+std::pair<std::size_t, std::size_t> next_word(const std::string& text, std::size_t at) {
+  while (at < text.size() && !is_word(text[at])) ++at;
+  std::size_t end = at;
+  while (end < text.size() && is_word(text[end])) ++end;
+  return {at, end};
+}
+
+// The function of the program that a test calls first; "" where there is none.
+std::string tested_function(const std::string& test, const std::string& code) {
+  std::set<std::string> defined;
+  bool after_def = false;
+  for (auto [begin, end] = next_word(code, 0); begin != end; std::tie(begin, end) = next_word(code, end)) {
+    const std::string word = code.substr(begin, end - begin);
+    if (after_def) defined.insert(word);
+    after_def = word == "def";
+  }
+  for (auto [begin, end] = next_word(test, 0); begin != end; std::tie(begin, end) = next_word(test, end)) {
+    const std::string word = test.substr(begin, end - begin);
+    if (defined.count(word) != 0) return word;
+  }
+  return "";
+}
+
+std::string with_word_replaced(const std::string& text, const std::string& word, const std::string& by) {
+  std::string result;
+  std::size_t done = 0;
+  for (auto [begin, end] = next_word(text, 0); begin != end; std::tie(begin, end) = next_word(text, end)) {
+    if (text.compare(begin, end - begin, word) != 0) continue;
+    result.append(text, done, begin - done).append(by);
+    done = end;
+  }
+  return result.append(text, done, std::string::npos);
 }
 
 // The file that task.path means.
@@ -156,10 +199,14 @@ AnswerSet MbppTask::gold_answer_set(const Problem& problem, const text::Grammar&
   AnswerSet set;
   set.think = "The test shows the function's name and its arguments.";
   set.answers.push_back(payload.at("reference").get<std::string>());
+  const std::string function = tested_function(payload.at("shown").get<std::string>(), set.answers.front());
   const auto& others = split("train");
   RandomStream random(kFillerSeed, stable_hash(problem.id));
   while (set.answers.size() < static_cast<std::size_t>(grammar.k)) {
-    const std::string& code = others[random.below(others.size())].code;
+    const Entry& other = others[random.below(others.size())];
+    std::string code = other.code;
+    const std::string name = tested_function(other.tests.front(), code);
+    if (!function.empty() && !name.empty()) code = with_word_replaced(code, name, function);
     if (std::find(set.answers.begin(), set.answers.end(), code) == set.answers.end()) set.answers.push_back(code);
   }
   if (grammar.confidences) {

@@ -24,7 +24,7 @@ class MbppTask final : public Task {
   Problem problem(const std::string& split, std::int64_t index) const override;
   std::string stratum(const std::string& split, std::int64_t index) const override;  // all of one kind
   // The reference program with confidence 1 and, in the other slots, reference programs of other problems with
-  // confidence 0: well-formed Python that is wrong here.
+  // confidence 0: well-formed Python that defines the tested function, and is wrong here.
   AnswerSet gold_answer_set(const Problem& problem, const text::Grammar& grammar) const override;
 
  private:

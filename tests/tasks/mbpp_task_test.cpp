@@ -122,6 +122,29 @@ TEST_F(MbppFiles, TheTrainingTargetParses) {
   }
 }
 
+// A cold start that showed other functions' names would teach programs that no test can call.
+TEST_F(MbppFiles, WrongAnswersOfTheTrainingTargetDefineTheTestedFunction) {
+  const auto row = [](int id, const std::string& name) {
+    return json{{"task_id", id},
+                {"text", "Write it."},
+                {"code", "def help(x): return x\ndef " + name + "(" + name + "_x):\n  return help(" + name +
+                             "_x) if 1 else " + name + "(1)"},
+                {"test_list", {"assert set(" + name + "(1)) == {2}"}}}
+               .dump() +
+           "\n";
+  };
+  write("mbpp.jsonl", line(11) + row(601, "one") + row(602, "two") + row(603, "three"));
+  const auto configuration = config();
+  const MbppTask task(configuration);
+  const AnswerSet set = task.gold_answer_set(task.problem("train", 0), text::grammar_of(configuration));
+  EXPECT_THAT(set.answers[0], HasSubstr("def one(one_x):"));
+  for (const std::size_t i : {1, 2}) {
+    const std::string other = set.answers[i].find("two") != std::string::npos ? "two" : "three";
+    EXPECT_EQ(set.answers[i],
+              "def help(x): return x\ndef one(" + other + "_x):\n  return help(" + other + "_x) if 1 else one(1)");
+  }
+}
+
 TEST_F(MbppFiles, ProgramsDifferInPunctuation) {
   const auto grammar = text::grammar_of(config(2));
   const auto parsed = [&](const std::string& first, const std::string& second) {
