@@ -2,9 +2,10 @@
 # Makes a machine ready and builds SetRL; quick where nothing is missing. Called by quickstart.sh and test.sh.
 #   launch/setup.sh            packages, .venv with LibTorch, default model, Release build of the program
 #   launch/setup.sh --no-build the same without the build
+#   launch/setup.sh --cuda     also NVIDIA's libraries for LibTorch (2.7 GB), and a build for GPUs in build-cuda/
 #   launch/setup.sh --tests    also the tests, and the packages of those that are skipped without them (SLURM, shellcheck)
 # SETRL_TORCH=DIR  use this LibTorch (holds include/ and lib/) instead of the wheel in .venv
-# SETRL_BUILD=DIR  build folder (default build/)
+# SETRL_BUILD=DIR  build folder (default build/, or build-cuda/)
 # SETRL_JOBS=N     parallel compile jobs (default: cores)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
@@ -89,6 +90,19 @@ install_python_packages() {
   touch "$stamp"
 }
 
+# What LibTorch's CUDA back end and NCCL need, in the versions that the wheel itself names. Nothing of it needs a GPU.
+install_cuda_packages() {
+  [[ -n ${SETRL_TORCH:-} ]] && return
+  local stamp=.venv/.setrl-cuda-torch-$torch_version wheels
+  [[ -e $stamp ]] && return
+  mapfile -t wheels < <(sed -n 's/^Requires-Dist: \(\(cuda-toolkit\|nvidia-\)[^;]*\).*/\1/p' \
+    ".venv/libtorch/torch-$torch_version.dist-info/METADATA" | tr -d ' ')
+  ((${#wheels[@]} > 0)) || die "the torch wheel names no NVIDIA packages: it is one for CPUs only"
+  say "installing ${wheels[*]}"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/libtorch "${wheels[@]}"
+  touch "$stamp"
+}
+
 link_model() {
   if [[ ! -e $model_file ]]; then
     mkdir -p models
@@ -103,7 +117,7 @@ link_model() {
 build_setrl() {
   if [[ ! -e $build/build.ninja ]]; then
     say "configuring $build"
-    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release > "$build.log" 2>&1 || {
+    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSETRL_CUDA="$cuda" > "$build.log" 2>&1 || {
       cat "$build.log" >&2
       die "cmake failed"
     }
@@ -113,9 +127,15 @@ build_setrl() {
   cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" --target "$1" -- --quiet
 }
 
+cuda=OFF
+if [[ ${1:-} == --cuda ]]; then
+  cuda=ON
+  build=${SETRL_BUILD:-$root/build-cuda}
+fi
 install_debian_packages
 [[ ${1:-} == --tests ]] && install_test_packages
 install_python_packages
+[[ $cuda == ON ]] && install_cuda_packages
 link_model
 case ${1:-} in
   --no-build) ;;

@@ -19,13 +19,14 @@
 
 namespace {
 
-int dispatch(const setrl::config::ParsedCommand& parsed, setrl::comm::Communicator& world) {
+int dispatch(const setrl::config::ParsedCommand& parsed, setrl::comm::MpiRuntime& runtime) {
+  setrl::comm::Communicator& world = runtime.world();
   namespace commands = setrl::commands;
   const std::string& name = parsed.command;
   if (name == "train") return commands::train(parsed, world);
   if (name == "sft") return commands::sft(parsed, world);
   if (name == "eval") return commands::eval(parsed, world);
-  if (name == "bench") return commands::bench(parsed, world);
+  if (name == "bench") return commands::bench(parsed, runtime);
   if (world.size() > 1) setrl::throw_user_error("setrl {} runs in one process: start it without mpirun", name);
   if (name == "ask") return commands::ask(parsed, world);
   if (name == "check") return commands::check(parsed.config);
@@ -83,7 +84,7 @@ int main(int argc, char** argv) {
   try {
     runtime.post_sentry();
     setrl::comm::check_agreement(runtime.world(), facts_of(parsed));
-    return dispatch(parsed, runtime.world());
+    return dispatch(parsed, runtime);
   } catch (const std::exception& failure) {
     setrl::comm::fail_job(runtime, failure);
   }

@@ -1,6 +1,9 @@
 #include "comm/communicator.h"
 
 #include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
 
 namespace setrl::comm {
 
@@ -51,6 +54,23 @@ std::vector<std::vector<std::uint8_t>> all_gather_bytes(Communicator& communicat
     }
   }
   return all;
+}
+
+std::size_t copy_own_parcels(int me, const Parcels& sends, const Parcels& receives) {
+  const auto is_mine = [me](const Parcel& parcel) { return parcel.rank == me; };
+  std::size_t copied = 0;
+  auto in = std::find_if(receives.begin(), receives.end(), is_mine);
+  for (const auto& out : sends) {
+    if (!is_mine(out)) continue;
+    SETRL_CHECK(in != receives.end() && in->bytes == out.bytes,
+                "a parcel of {} bytes to rank {} itself is received as {}", out.bytes, me,
+                in == receives.end() ? "nothing" : std::to_string(in->bytes));
+    if (out.bytes != 0) std::memmove(in->data, out.data, out.bytes);
+    copied += out.bytes;
+    in = std::find_if(in + 1, receives.end(), is_mine);
+  }
+  SETRL_CHECK(in == receives.end(), "rank {} waits for a parcel from itself that it does not send", me);
+  return copied;
 }
 
 }  // namespace setrl::comm

@@ -1,7 +1,7 @@
-// One interface for all communication, with generic verbs only. Implementations: LocalCommunicator (one rank) and
-// MpiCommunicator; NCCL has its own. Every verb has a deadline (the communicator's), after which it throws BugError
-// naming the operation and the ranks that are missing. All sizes are 64-bit. One thread at a time may call a
-// communicator.
+// One interface for all communication, with generic verbs only. Implementations: LocalCommunicator (one rank),
+// MpiCommunicator, and NcclCommunicator for memory of GPUs. Every verb has a deadline (the communicator's), after which
+// it throws BugError naming the operation and the ranks that are missing. All sizes are 64-bit. One thread at a time
+// may call a communicator.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +24,14 @@ struct Envelope {
 
 constexpr int kAnySource = -1;
 
+// A stretch of the caller's memory that goes to, or comes from, another rank. What is sent is only read.
+struct Parcel {
+  int rank = 0;  // the partner
+  void* data = nullptr;
+  std::size_t bytes = 0;
+};
+using Parcels = std::vector<Parcel>;
+
 // A collective that goes on while its caller computes. Every buffer given to it stays untouched until wait() returns.
 // The destructor waits too (without throwing), so that the buffers may go once the request is gone.
 class Request {
@@ -45,7 +53,7 @@ class Communicator {
   virtual void broadcast(void* data, std::size_t bytes, int root) = 0;
 
   // In place; the result is the same on every rank, and the same for every run with this number of ranks
-  // (fixed order of summation: rank 0, 1, 2, ...).
+  // (fixed order of summation: rank 0, 1, 2, ...; NCCL: an order of its own, fixed for one kind of machine).
   virtual void all_reduce(float* data, std::size_t count, Reduction reduction) = 0;
   virtual void all_reduce(double* data, std::size_t count, Reduction reduction) = 0;
 
@@ -76,6 +84,12 @@ class Communicator {
   // Like receive, but returns nothing where no message is there.
   virtual std::optional<Envelope> try_receive(int source, int tag) = 0;
 
+  // Memory straight to memory, without copies, for sizes that both sides know: the nth parcel sent to a rank arrives in
+  // the nth parcel received from this one there, and has its size. Returns when all of this rank's parcels are done.
+  // Only ranks that have parcels for each other take part; a rank may send to itself. The partners are expected to call
+  // it soon (waiting costs CPU at first).
+  virtual void exchange(const Parcels& sends, const Parcels& receives) = 0;
+
   // Moves pending sends on and frees those that are done. Every verb does this; a rank that computes for long after a
   // large send (beyond the network's eager limit, a few KiB) calls it now and then so that the receiver is served.
   virtual void progress() {}
@@ -88,6 +102,10 @@ class Communicator {
 // Gathers byte strings of different lengths from all ranks, ordered by rank. Built on the verbs above.
 std::vector<std::vector<std::uint8_t>> all_gather_bytes(Communicator& communicator,
                                                         const std::vector<std::uint8_t>& mine);
+
+// The part of an exchange that stays on rank `me`: copies each parcel sent to it into its receive, without any
+// communication, and returns how many bytes. Throws BugError where the two lists do not match.
+std::size_t copy_own_parcels(int me, const Parcels& sends, const Parcels& receives);
 
 // The communicator of a single rank: every verb is a copy or nothing; send to self is a queue.
 std::unique_ptr<Communicator> make_local_communicator(const std::string& name);

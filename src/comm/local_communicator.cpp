@@ -53,6 +53,15 @@ class LocalCommunicator : public Communicator {
     return envelope;
   }
 
+  void exchange(const Parcels& sends, const Parcels& receives) override {
+    for (const Parcels* parcels : {&sends, &receives}) {
+      for (const auto& parcel : *parcels) {
+        SETRL_CHECK(parcel.rank == 0, "exchange with rank {} of '{}', which has one rank", parcel.rank, name_);
+      }
+    }
+    copy_own_parcels(0, sends, receives);
+  }
+
   std::unique_ptr<Communicator> split(int colour, const std::string& name) override {
     return colour < 0 ? nullptr : make_local_communicator(name);
   }

@@ -40,6 +40,16 @@ void fold_in_rank_order(T* target, const void* values, std::size_t ranks, std::s
   for (std::size_t r = 1; r < ranks; ++r) fold(target, rows + r * count, count, reduction);
 }
 
+// Of messages of an exchange; 32767 is the largest tag that every MPI library has.
+constexpr int kExchangeTag = 32767;
+
+// An exchange on its way.
+struct Flight {
+  std::vector<MPI_Request> requests;
+  std::vector<MPI_Status> statuses;
+  std::vector<std::size_t> expected;  // bytes of each receive; those requests come first
+};
+
 void append(std::vector<std::uint8_t>& bytes, const void* data, std::size_t size) {
   const auto* from = static_cast<const std::uint8_t*>(data);
   if (size != 0) bytes.insert(bytes.end(), from, from + size);
@@ -303,6 +313,7 @@ void MpiCommunicator::send(int destination, int tag, std::vector<std::uint8_t> b
     to_self_.push_back({rank_, tag, std::move(bytes)});
     return;
   }
+  SETRL_CHECK(tag != kExchangeTag, "tag {} is not for messages", tag);
   const std::lock_guard lock(session_->mutex);
   SETRL_CHECK(session_->alive, "send to rank {} of '{}' after MPI was finalised", destination, name_);
   count_sent(bytes.size(), 1);
@@ -371,6 +382,70 @@ Envelope MpiCommunicator::receive(int source, int tag) {
   auto envelope = try_receive(source, tag);
   SETRL_CHECK(envelope.has_value(), "a message of '{}' was taken by another thread", name_);
   return std::move(*envelope);
+}
+
+Operation MpiCommunicator::describe_exchange(const Parcels& sends, const Parcels& receives) const {
+  Operation operation{path_, fmt::format("exchange of '{}'", name_), 0, {}, {}};
+  for (const Parcels* parcels : {&receives, &sends}) {
+    for (const auto& parcel : *parcels) {
+      if (parcel.rank != rank_) operation.partners.push_back(parcel.rank);
+    }
+  }
+  std::sort(operation.partners.begin(), operation.partners.end());
+  operation.partners.erase(std::unique(operation.partners.begin(), operation.partners.end()), operation.partners.end());
+  for (const int partner : operation.partners) {
+    operation.world_ranks.push_back(world_ranks_.at(static_cast<std::size_t>(partner)));
+  }
+  return operation;
+}
+
+void MpiCommunicator::exchange(const Parcels& sends, const Parcels& receives) {
+  SETRL_CHECK(broken_.empty(), "exchange of '{}' after a collective that never ended: {}", name_, broken_);
+  copy_own_parcels(rank_, sends, receives);
+  const auto flight = std::make_shared<Flight>();
+  {
+    const std::lock_guard lock(session_->mutex);
+    SETRL_CHECK(session_->alive, "exchange of '{}' after MPI was finalised", name_);
+    const auto post = [&](const Parcels& parcels, const char* call, const auto& start) {
+      for (const auto& parcel : parcels) {
+        if (parcel.rank == rank_ || parcel.bytes == 0) continue;
+        const WideBytes wide(parcel.bytes, session_->limits.piece_bytes);
+        flight->requests.push_back(MPI_REQUEST_NULL);
+        check_mpi(start(parcel, wide, &flight->requests.back()), call);
+      }
+    };
+    post(receives, "MPI_Irecv", [&](const Parcel& parcel, const WideBytes& wide, MPI_Request* request) {
+      flight->expected.push_back(parcel.bytes);
+      return MPI_Irecv(parcel.data, wide.count(), wide.type(), parcel.rank, kExchangeTag, comm_.get(), request);
+    });
+    post(sends, "MPI_Isend", [&](const Parcel& parcel, const WideBytes& wide, MPI_Request* request) {
+      count_sent(parcel.bytes, 1);
+      return MPI_Isend(parcel.data, wide.count(), wide.type(), parcel.rank, kExchangeTag, comm_.get(), request);
+    });
+  }
+  flight->statuses.resize(flight->requests.size());
+  try {
+    session_->wait([&] { return describe_exchange(sends, receives); }, Backoff::Pace::busy,
+                   [&] {
+                     int done = 0;
+                     check_mpi(MPI_Testall(static_cast<int>(flight->requests.size()), flight->requests.data(), &done,
+                                           flight->statuses.data()),
+                               "MPI_Testall");
+                     return done != 0;
+                   });
+  } catch (const std::exception& failure) {
+    const std::lock_guard lock(session_->mutex);
+    session_->park(flight);
+    broken_ = failure.what();
+    throw;
+  }
+  for (std::size_t i = 0; i < flight->expected.size(); ++i) {
+    MPI_Count bytes = 0;
+    check_mpi(MPI_Get_elements_x(&flight->statuses[i], MPI_BYTE, &bytes), "MPI_Get_elements_x");
+    SETRL_CHECK(static_cast<std::size_t>(bytes) == flight->expected[i],
+                "rank {} of '{}' sent a parcel of {} bytes where {} were expected", flight->statuses[i].MPI_SOURCE,
+                name_, bytes, flight->expected[i]);
+  }
 }
 
 void MpiCommunicator::progress() {

@@ -38,6 +38,7 @@ class MpiCommunicator : public Communicator {
   void send(int destination, int tag, std::vector<std::uint8_t> bytes) override;
   Envelope receive(int source, int tag) override;
   std::optional<Envelope> try_receive(int source, int tag) override;
+  void exchange(const Parcels& sends, const Parcels& receives) override;
   void progress() override;
   std::unique_ptr<Communicator> split(int colour, const std::string& name) override;
 
@@ -62,6 +63,7 @@ class MpiCommunicator : public Communicator {
   // Waits, idle, until every rank is in this collective.
   void arrive();
   Operation describe_collective() const;
+  Operation describe_exchange(const Parcels& sends, const Parcels& receives) const;
   Operation describe_receive(int source, int tag, const char* verb) const;
   std::optional<Envelope> take_from_self(int source, int tag);
   bool small(std::size_t bytes) const { return bytes <= session_->limits.small_bytes; }

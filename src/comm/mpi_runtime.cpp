@@ -114,6 +114,10 @@ void MpiRuntime::set_deadline(double seconds) {
   state_->session->deadline_s = seconds;
 }
 
+std::shared_ptr<Session> MpiRuntime::session() {
+  return state_->session;
+}
+
 void MpiRuntime::set_limits(const Limits& limits) {
   const std::lock_guard lock(state_->session->mutex);
   state_->session->limits = limits;

@@ -9,6 +9,8 @@
 
 namespace setrl::comm {
 
+class Session;
+
 class MpiRuntime {
  public:
   // Initialises MPI with MPI_THREAD_SERIALIZED, sets MPI_ERRORS_RETURN before anything else. `deadline_s`: the longest
@@ -32,6 +34,9 @@ class MpiRuntime {
 
   // The same on all ranks, between collectives.
   void set_limits(const Limits& limits);
+
+  // Internal to comm.
+  std::shared_ptr<Session> session();
 
  private:
   struct State;

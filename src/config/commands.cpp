@@ -48,10 +48,10 @@ const std::vector<Command>& commands() {
        {}},
       {"import", "GGUF file -> Hugging Face folder", {"run", "model", "export"}, "model.path", {}},
       {"bench",
-       "rollout, learn, verify or store: one JSON line",
+       "rollout, learn, verify, sync or store: one JSON line",
        {"run", "model", "task", "reward", "verify", "rollout", "learn", "bench"},
        "",
-       {"rollout", "learn", "verify", "store"}},
+       {"rollout", "learn", "verify", "sync", "store"}},
   };
   return list;
 }

@@ -405,6 +405,14 @@ void other_options(Table& t) {
   t.integer("bench.group", &RunConfig::bench, &Bench::group, 1, 4096, "completions", "Completions that share a prompt.",
             Effect::request);
 
+  t.integer("bench.learners", &RunConfig::bench, &Bench::learners, 0, 1 << 20, "ranks",
+            "sync: ranks that hold the weights, the others receive them; 0: half.", Effect::request);
+  t.integer("bench.tensor_parallel", &RunConfig::bench, &Bench::tensor_parallel, 1, 1024, "ranks",
+            "sync: receiving ranks that hold one model together.", Effect::request);
+  t.choice("bench.device", &RunConfig::bench, &Bench::device, {"cpu", "cuda"},
+           "sync: where the weights are; cuda: one GPU a rank, over NCCL (a build with SETRL_CUDA=ON).",
+           Effect::request);
+
   using Inspect = InspectSection;
   t.text("inspect.path", &RunConfig::inspect, &Inspect::path, "Run directory, trajectory file or checkpoint folder.",
          Effect::request);

@@ -161,6 +161,9 @@ struct BenchSection {
   int prompt = 256;
   int new_tokens = 128;  // --bench.new
   int group = 1;
+  int learners = 0;  // 0 = half of the ranks
+  int tensor_parallel = 1;
+  std::string device = "cpu";  // cpu | cuda
 };
 
 // Options of the commands that look at files.

@@ -84,6 +84,9 @@ struct Learner::State {
   std::unique_ptr<ShardedParameters> make_adapters() const;
   ShardedParameters& trained() { return adapters ? *adapters : parameters; }
   void drop_copies();
+  // A slice of a frozen weight with its adapters, which are `gathered` for the unit: only the rows around it are made.
+  at::Tensor merge_slice(int unit, const model::ParameterSpec& parameter, Slice slice, const at::Tensor& flat,
+                         const at::Tensor& gathered) const;
 
   // This rank's micro-batches, filled up with empty ones to the largest count of any rank: their work is collective.
   std::vector<MicroBatch> micro_batches(const TrainingBatch& batch, bool everything);
@@ -124,6 +127,24 @@ std::unique_ptr<ShardedParameters> Learner::State::make_adapters() const {
         model::initial_adapter(*by_name.at(name), config.run.seed, begin, end, out);
       },
       communicator, how);
+}
+
+at::Tensor Learner::State::merge_slice(int unit, const model::ParameterSpec& parameter, Slice slice,
+                                       const at::Tensor& flat, const at::Tensor& gathered) const {
+  if (parameter.shape.size() != 2) return flat;
+  const std::string module = parameter.name.substr(0, parameter.name.rfind('.'));
+  const auto& layout = adapters->layout(unit);
+  const Adapter adapter{layout.view(gathered, module + ".lora_A.weight"),
+                        layout.view(gathered, module + ".lora_B.weight")};
+  if (!adapter.defined()) return flat;
+  const std::int64_t columns = parameter.shape[1];
+  const std::int64_t first = slice.begin / columns, last = (slice.end + columns - 1) / columns;
+  const at::Tensor rows = at::zeros({(last - first) * columns}, flat.options());
+  rows.narrow(0, slice.begin - first * columns, flat.numel()).copy_(flat);
+  return merged(rows.view({last - first, columns}), {adapter.a, adapter.b.narrow(0, first, last - first)},
+                low_rank.scale())
+      .view(-1)
+      .narrow(0, slice.begin - first * columns, flat.numel());
 }
 
 void Learner::State::drop_copies() {
@@ -372,6 +393,38 @@ void Learner::for_each_parameter(const std::function<void(const model::Parameter
     visit(parameter, weight);
   }
   state_->drop_copies();
+}
+
+std::vector<Learner::OwnSlice> Learner::own_slices() const {
+  const auto table = model::parameter_table(state_->spec);
+  std::map<std::string, int> places;
+  for (std::size_t p = 0; p < table.size(); ++p) places[table[p].name] = static_cast<int>(p);
+  std::vector<OwnSlice> slices;
+  for (int unit = 0; unit < state_->parameters.units(); ++unit) {
+    const auto& layout = state_->parameters.layout(unit);
+    for (const auto& slot : layout.slots) {
+      const Slice slice = slice_of(layout, slot, state_->communicator.rank());
+      if (slice.begin < slice.end) slices.push_back({places.at(slot.parameter.name), slice.begin, slice.end});
+    }
+  }
+  return slices;
+}
+
+std::vector<at::Tensor> Learner::own_values(int unit) {
+  const auto& layout = state_->parameters.layout(unit);
+  const int rank = state_->communicator.rank();
+  const at::Tensor shard = state_->parameters.own_shard(unit);
+  at::Tensor adapters;
+  if (state_->adapters) adapters = state_->adapters->gather(unit);
+  std::vector<at::Tensor> values;
+  for (const auto& slot : layout.slots) {
+    const Slice slice = slice_of(layout, slot, rank);
+    if (slice.begin >= slice.end) continue;
+    const at::Tensor flat = shard.narrow(0, slot.begin + slice.begin - rank * layout.shard, slice.end - slice.begin);
+    values.push_back(state_->adapters ? state_->merge_slice(unit, slot.parameter, slice, flat, adapters) : flat);
+  }
+  if (state_->adapters) state_->adapters->drop_copies();
+  return values;
 }
 
 std::vector<TensorView> Learner::state() {

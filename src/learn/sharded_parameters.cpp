@@ -9,21 +9,6 @@
 
 namespace setrl::learn {
 
-namespace {
-
-// Elements [begin, end) of a slot that lie in the shard of `rank`, relative to the slot; empty where begin >= end.
-struct Slice {
-  std::int64_t begin, end;
-};
-Slice slice_of(const UnitLayout& layout, const Slot& slot, int rank) {
-  const std::int64_t first = rank * layout.shard;
-  const std::int64_t begin = std::max(slot.begin, first);
-  const std::int64_t end = std::min(slot.end(), first + layout.shard);
-  return {begin - slot.begin, std::max(begin, end) - slot.begin};
-}
-
-}  // namespace
-
 ShardedParameters::ShardedParameters(std::vector<UnitLayout> layouts, const ReadSlice& read,
                                      comm::Communicator& communicator, const Sharding& sharding)
     : communicator_(communicator), sharding_(sharding), layouts_(std::move(layouts)) {
@@ -96,6 +81,14 @@ at::Tensor ShardedParameters::gather(int unit, Version version) {
 
 void ShardedParameters::drop_copies() {
   for (auto& shard : shards_) shard.copy.reset();
+}
+
+at::Tensor ShardedParameters::own_shard(int unit) const {
+  const at::Tensor& shard = source(unit, Version::current);
+  if (shard.scalar_type() == sharding_.dtype) return shard;
+  const at::Tensor rounded = at::empty(shard.sizes(), at::TensorOptions().dtype(sharding_.dtype));
+  from_float(shard, rounded);
+  return rounded;
 }
 
 at::Tensor ShardedParameters::gradient_buffer(int unit) {

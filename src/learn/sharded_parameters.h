@@ -46,6 +46,9 @@ class ShardedParameters {
   // rank the result is shared: the master itself (float32), or a copy that is kept until drop_copies() (bfloat16).
   at::Tensor gather(int unit, Version version = Version::current);
   void drop_copies();
+  // This rank's flat shard of the unit [shard] in the compute dtype, as the others gather it. Shared where it is stored
+  // like that.
+  at::Tensor own_shard(int unit) const;
 
   // A zeroed flat float32 buffer [ranks * shard] to add the unit's gradient to; on one rank the accumulator itself.
   // Undefined where the parameters are frozen.

@@ -1,5 +1,7 @@
 #include "learn/unit_layout.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace setrl::learn {
@@ -33,6 +35,13 @@ at::Tensor UnitLayout::stacked(const at::Tensor& flat, const std::vector<std::st
     end = slot->end();
   }
   return flat.narrow(0, first->begin, end - first->begin).view(shape);
+}
+
+Slice slice_of(const UnitLayout& layout, const Slot& slot, int rank) {
+  const std::int64_t first = rank * layout.shard;
+  const std::int64_t begin = std::max(slot.begin, first);
+  const std::int64_t end = std::min(slot.end(), first + layout.shard);
+  return {begin - slot.begin, std::max(begin, end) - slot.begin};
 }
 
 std::vector<UnitLayout> unit_layouts(const std::vector<model::ParameterSpec>& table, int units, int ranks) {

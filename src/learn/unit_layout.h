@@ -32,6 +32,13 @@ struct UnitLayout {
   at::Tensor stacked(const at::Tensor& flat, const std::vector<std::string>& suffixes) const;
 };
 
+// Elements [begin, end) of a slot, relative to it; empty where begin >= end.
+struct Slice {
+  std::int64_t begin = 0, end = 0;
+};
+// Those that lie in the shard of `rank`.
+Slice slice_of(const UnitLayout& layout, const Slot& slot, int rank);
+
 // Of all parameters in `table`, for each of `units` units.
 std::vector<UnitLayout> unit_layouts(const std::vector<model::ParameterSpec>& table, int units, int ranks);
 std::vector<UnitLayout> unit_layouts(const model::ModelSpec& spec, int ranks);

@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "model/decoder.h"
-#include "sync/weight_push.h"
 
 namespace setrl::roles {
 
@@ -35,20 +34,15 @@ RolloutRole::RolloutRole(const Session& session)
     : session_(session),
       engine_(session.policy.weights->spec(), model::choose_dtype(session.config.model.dtype),
               rollout::engine_options(session.config)),
-      sampling_(rollout::sampling_options(session.config, text_side(session.policy, session.grammar))) {}
+      sampling_(rollout::sampling_options(session.config, text_side(session.policy, session.grammar))),
+      push_(session, nullptr, &engine_) {}
 
 void RolloutRole::load_weights() {
   load_engine(*session_.policy.weights, engine_);
 }
 
 void RolloutRole::pull_weights(std::int64_t version) {
-  engine_.begin_update();
-  const auto& spec = session_.policy.weights->spec();
-  sync::pull(model::parameter_table(spec), model::choose_dtype(session_.config.model.dtype), *session_.groups.push,
-             session_.groups.push_root, [this](const model::ParameterSpec& parameter, const at::Tensor& tensor) {
-               engine_.update(parameter.name, tensor);
-             });
-  engine_.end_update(version);
+  push_.run(version);
 }
 
 void RolloutRole::take(const ItemNote& item) {

@@ -8,6 +8,7 @@
 
 #include "roles/mailbox.h"
 #include "roles/messages.h"
+#include "roles/policy_push.h"
 #include "roles/session.h"
 #include "roles/work_list.h"
 #include "rollout/engine.h"
@@ -49,6 +50,7 @@ class RolloutRole {
   const Session& session_;
   rollout::Engine engine_;
   rollout::SamplingOptions sampling_;
+  PolicyPush push_;                        // where this rank is no learner
   std::map<std::int64_t, Group> in_hand_;  // by the tag of their requests
   std::int64_t taken_ = 0;                 // items; also the tag of the last one
   std::int64_t told_room_ = 0;             // less what has come since

@@ -48,10 +48,14 @@ void Station::turn() {
     take_letters();
     return;
   }
-  if (rollout_ != nullptr && !rollout_->idle()) {
-    generate();
-    return;
+  const bool grades = !to_grade_.empty(), generates = rollout_ != nullptr && !rollout_->idle();
+  if (grades) {
+    Group group = std::move(to_grade_.front());
+    to_grade_.pop_front();
+    grade(std::move(group));
   }
+  if (generates) generate();
+  if (grades || generates) return;
   const Stopwatch idle;
   const Letter letter = mail_.receive();
   report_.idle_s += idle.seconds();
@@ -96,7 +100,7 @@ void Station::receive(const Letter& letter) {
       dispenser_->finished(letter.source, letter.note<FinishedNote>(), clock_.seconds());
       dispense();
       return;
-    case LetterKind::generated: grade(letter.group<GeneratedNote>()); return;
+    case LetterKind::generated: to_grade_.push_back(letter.group<GeneratedNote>()); return;
     case LetterKind::verified: {
       Group group = letter.group<VerifiedNote>();
       if (group.step == 0)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
@@ -77,6 +78,7 @@ class Station {
   Mailbox mail_;
   std::unique_ptr<Dispenser> dispenser_;  // on the first rollout rank
   Stopwatch clock_;                       // of the dispenser
+  std::deque<Group> to_grade_;            // one between two looks into the box: grading may take long
   std::map<std::int64_t, ClosedNote> closed_;
   std::map<std::int64_t, std::vector<Group>> summaries_;  // root, by step
   std::vector<Group> evaluated_;                          // root

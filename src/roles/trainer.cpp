@@ -3,16 +3,17 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "comm/failure.h"
-#include "model/decoder.h"
 #include "roles/evaluation.h"
 #include "roles/evaluation_record.h"
 #include "roles/learner_role.h"
+#include "roles/policy_push.h"
 #include "roles/progress.h"
 #include "roles/rollout_role.h"
 #include "roles/run_directory.h"
@@ -21,7 +22,6 @@
 #include "roles/step_metrics.h"
 #include "roles/verifier_role.h"
 #include "store/metrics_file.h"
-#include "sync/weight_push.h"
 
 namespace setrl::roles {
 
@@ -36,6 +36,9 @@ class Trainer {
     if (session.role().learner) learner_ = std::make_unique<LearnerRole>(session);
     if (session.role().rollout && !replay_) rollout_ = std::make_unique<RolloutRole>(session);
     if (session.role().verifier && !replay_) verifier_ = std::make_unique<VerifierRole>(session);
+    if (learner_) {
+      push_.emplace(session, &learner_->learner(), rollout_ ? &rollout_->engine() : nullptr);
+    }
   }
 
   int run() {
@@ -165,19 +168,8 @@ class Trainer {
   void push_weights(std::int64_t version, bool step_done) {
     const Stopwatch clock;
     if (session_.is_root()) station_->publish({version, step_done});
-    rollout::Engine* engine = rollout_ ? &rollout_->engine() : nullptr;
-    if (engine != nullptr) engine->begin_update();
-    if (!replay_) {
-      sync::push([this](const sync::Visit& visit) { learner_->learner().for_each_parameter(visit); },
-                 session_.groups.push.get(), session_.groups.push_root,
-                 [engine](const model::ParameterSpec& parameter, const at::Tensor& tensor) {
-                   if (engine != nullptr) engine->update(parameter.name, tensor);
-                 });
-    }
-    if (engine != nullptr) {
-      engine->end_update(version);
-      station_->tell_standing();
-    }
+    if (!replay_) push_->run(version);
+    if (rollout_) station_->tell_standing();
     station_->report().sync_s += clock.seconds();
   }
 
@@ -236,6 +228,7 @@ class Trainer {
   std::unique_ptr<LearnerRole> learner_;
   std::unique_ptr<RolloutRole> rollout_;
   std::unique_ptr<VerifierRole> verifier_;
+  std::optional<PolicyPush> push_;  // learners
   std::unique_ptr<Station> station_;
   std::unique_ptr<store::MetricsFile> metrics_;
   std::unique_ptr<Progress> progress_;

@@ -47,8 +47,8 @@ std::string traffic_table(const Forecast& f) {
          line("gather, into a learner", t.gather,
               fmt::format("{:.0f} calls, {:.0f} micro-batches", t.gathers, t.micro_batches)) +
          line("reduce-scatter, out of a learner", t.reduce_scatter, fmt::format("{:.0f} calls", t.reduces)) +
-         line("gather for the push", t.push_gather, "") + line("push, into a rollout rank", t.push, "") +
-         line("groups, all ranks", t.groups, "");
+         line("push, out of a learner", t.push_send, "") + line("push, into a rollout rank", t.push, "") +
+         line("push, on to other replicas", t.push_relay, "") + line("groups, all ranks", t.groups, "");
 }
 
 std::string time_table(const Forecast& f) {

@@ -13,16 +13,10 @@ Groups make_groups(comm::Communicator& world, const Plan& plan) {
   groups.world = &world;
   groups.learners = world.split(mine.learner ? 0 : -1, "learners");
 
-  const int first_learner = plan.learner_ranks.empty() ? -1 : plan.learner_ranks.front();
   bool anyone_pulls = false;
-  for (const int rank : plan.rollout_ranks) {
-    if (first_learner < 0) break;
-    if (plan.ranks[static_cast<std::size_t>(rank)].learner) continue;
-    anyone_pulls = true;
-    if (rank < first_learner) ++groups.push_root;
-  }
-  const bool pulls = mine.rollout && !mine.learner && first_learner >= 0;
-  groups.push = world.split(pulls || (anyone_pulls && me == first_learner) ? 0 : -1, "push");
+  for (const auto& rank : plan.ranks) anyone_pulls = anyone_pulls || (rank.rollout && !rank.learner);
+  anyone_pulls = anyone_pulls && !plan.learner_ranks.empty();
+  groups.push = world.split(anyone_pulls && (mine.learner || mine.rollout) ? 0 : -1, "push");
   return groups;
 }
 

@@ -11,10 +11,9 @@ namespace setrl::topology {
 struct Groups {
   comm::Communicator* world = nullptr;           // borrowed
   std::unique_ptr<comm::Communicator> learners;  // null where this rank is no learner
-  // The first learner and every rollout rank that is no learner (those that are get their weights directly); null
-  // elsewhere, and everywhere where nobody needs a push.
+  // All learners and all rollout ranks; null elsewhere, and everywhere where every rollout rank learns too, as it has
+  // the weights then.
   std::unique_ptr<comm::Communicator> push;
-  int push_root = 0;  // rank of the first learner in `push`
 };
 
 // Collective over `world`.

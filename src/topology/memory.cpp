@@ -89,8 +89,8 @@ MemoryUse rollout_memory(const ModelShape& shape, const Workload& work, double g
   use.logits = (sequences + prompts) * static_cast<double>(shape.vocabulary) * 4 / parts;
   use.activations = (kPrefillRows + sequences) *
                     (4 * (2 * hidden + static_cast<double>(shape.qkv_width())) + b * (3 * hidden + inner / parts));
-  // The largest tensor of a weight push as it arrives.
-  use.exchange = b * static_cast<double>(shape.embedding_elements()) / parts;
+  // The units of a weight push as they arrive: the embedding, and two blocks that are on other hops.
+  use.exchange = b * static_cast<double>(shape.embedding_elements() + 2 * shape.block_elements()) / parts;
   return use;
 }
 

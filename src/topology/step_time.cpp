@@ -119,14 +119,22 @@ void add_rollout(Forecast& f, const MachineSection& machine) {
 void add_sync(Forecast& f, const MachineSection& machine) {
   const RolePlacement& from = f.where.learner;
   const RolePlacement& to = f.where.rollout;
-  double seconds = lane_of(from, machine).all_gather(f.traffic.push_gather, static_cast<double>(f.shape.layers) + 2);
-  const bool shared = f.plan.learner_ranks == f.plan.rollout_ranks;
-  if (!shared) {
-    const double whole = static_cast<double>(f.shape.parameters()) * f.work.element_bytes;
-    // A chain from rank to rank; across nodes as fast as the network, within a node each rank's copy in turn.
-    const double local = whole * std::min<double>(to.per_node, std::max(1.0, to.per_node * to.device_share)) /
-                         (machine.link_gb_s * kGiga * to.device_share) / std::max(1, to.per_node);
-    seconds += f.where.nodes > 1 ? std::max(local, whole / (machine.network_gb_s * kGiga)) : local;
+  const double units = static_cast<double>(f.shape.layers) + 2;
+  double seconds = 0;
+  if (f.plan.learner_ranks == f.plan.rollout_ranks) {  // each gathers for itself
+    seconds = lane_of(from, machine).all_gather(f.traffic.push_send * (from.ranks - 1), units);
+  } else {
+    // All links work at once and the busiest decides; the first unit's way along the tree comes on top.
+    const Traffic& t = f.traffic;
+    const double into = std::max(t.push, t.push_relay), out = t.push_send;
+    const double link = machine.link_gb_s * kGiga, network = machine.network_gb_s * kGiga;
+    double moving = std::max(into / (link * to.device_share), out / (link * from.device_share));
+    // Into a node everything comes once, and goes on inside of it.
+    const int parts = std::min(to.per_node, f.work.tensor_parallel);
+    if (f.where.nodes > 1) moving = std::max({moving, parts * into / network, from.per_node * out / network});
+    const double hops = std::ceil(std::log2(std::max(1, to.ranks / f.work.tensor_parallel)));
+    const double latency = (f.where.nodes > 1 ? machine.latency_us : machine.link_latency_us) * 1e-6;
+    seconds = moving * (1 + hops / units) + (units + hops) * latency;
   }
   // Read, rounded and packed by every rollout rank.
   seconds += 3 * f.traffic.push / (machine.memory_gb_s * kGiga * to.device_share);

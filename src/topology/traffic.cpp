@@ -29,8 +29,10 @@ Traffic traffic_of(const ModelShape& shape, const Workload& work, const Placemen
   }
   traffic.reduce_scatter = passes * all * 4 * others;
   traffic.reduces = passes * (static_cast<double>(shape.layers) + 2);
-  traffic.push_gather = all * b * others;
+  const double replicas = std::max(1, where.rollout.ranks / work.tensor_parallel);
+  traffic.push_send = all * b / learners;
   traffic.push = all * b / work.tensor_parallel;
+  traffic.push_relay = traffic.push * (replicas - 1) / replicas;
   // Per token an id and a log-probability (4 bytes each) and about 4 of text in the trajectory's copy; two journeys.
   traffic.groups = 2 * (work.sequences() * work.new_tokens * 12 + work.prompts * work.prompt_tokens * 8);
   return traffic;

@@ -13,8 +13,9 @@ struct Traffic {
   double gathers = 0;         // number of these collectives
   double reduce_scatter = 0;  // sent by a learner: gradients in float32
   double reduces = 0;
-  double push_gather = 0;  // received by a learner: units for the push
+  double push_send = 0;    // sent by a learner: its shard, once (sync/push_schedule.h)
   double push = 0;         // received by a rollout rank: new weights
+  double push_relay = 0;   // sent on by a rollout rank to its like in other replicas
   double groups = 0;       // all ranks: groups from rollout to verifier and on to the learner
 };
 

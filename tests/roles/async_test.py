@@ -27,13 +27,13 @@ class AsyncProgram(Program):
     SPLIT = ["--topology.rollout=2", "--topology.verifier=1", "--topology.learner=1"]
     RANKS = 4
 
-    def options(self, staleness, steps=6):
+    def options(self, staleness, steps=6, batch=8):
         # Small batches: a rank has room for two of a step's four groups, so that there is something to steal.
-        return [f"--rollout.max_staleness={staleness}", f"--run.steps={steps}", "--run.threads=1", "--task.prompts_per_step=4", "--rollout.max_batch=8",
+        return [f"--rollout.max_staleness={staleness}", f"--run.steps={steps}", "--run.threads=1", "--task.prompts_per_step=4", f"--rollout.max_batch={batch}",
                 "--learn.mismatch=truncate", "--learn.schedule=constant", "--learn.warmup_fraction=0", *MOVING]
 
-    def run_async(self, name, staleness, *options, steps=6, ranks=RANKS, split=None, **keywords):
-        return self.train(name, *self.options(staleness, steps), *(self.SPLIT if split is None else split), *options, ranks=ranks, **keywords)
+    def run_async(self, name, staleness, *options, steps=6, batch=8, ranks=RANKS, split=None, **keywords):
+        return self.train(name, *self.options(staleness, steps, batch), *(self.SPLIT if split is None else split), *options, ranks=ranks, **keywords)
 
     def trajectories(self, name):
         """Steps with sorted problems and versions; None where there is no Python that reads them."""
@@ -70,7 +70,7 @@ class Bounds(AsyncProgram):
         options = ["--eval.every=2", "--eval.problems=5"]
         self.run_async("one", 0, *options, steps=3, ranks=1, split=[])
         self.assertGreater(self.metrics("one")[-1]["grad_norm"], 0)
-        self.run_async("many", 0, *options, "--rollout.max_batch=4", steps=3, ranks=6,
+        self.run_async("many", 0, *options, steps=3, batch=4, ranks=6,
                        split=["--topology.rollout=3", "--topology.verifier=2", "--topology.learner=1"])
         # One process generates and learns in turn: it has no use for staleness, and says so.
         self.assertIn("has no effect in one process", self.run_async("ahead", 2, *options, steps=3, ranks=1, split=[]))

@@ -22,6 +22,9 @@ logprob_gap_mean logprob_gap_max staleness learning_rate rollout_s verify_s lear
 rollout_tokens_per_s learn_tokens_per_s peak_rss_bytes""".split()
 
 
+# A quarter of the tiny model: for tests that teach it the format first.
+SMALL = ["--model.random_hidden=64", "--model.random_layers=2"]
+
 # The random model's sets are all malformed and give no gradient. These options do: the decay moves the weights away from the
 # reference, and the KL term pulls them back.
 MOVING = ["--learn.learning_rate=1e-3", "--learn.weight_decay=10", "--learn.kl_coefficient=0.5"]
@@ -292,7 +295,7 @@ class Evaluation(Program):
             return json.load(file)
 
     def test_modes_files_figures_and_report(self):
-        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=256", "--sft.epochs=6", "--sft.learning_rate=3e-3")
+        self.call("sft", f"--run.dir={self.path('sft')}", *SMALL, "--sft.cases=256", "--sft.epochs=6", "--sft.learning_rate=6e-3")
         self.modes_equal_an_independent_calculation_and_can_be_drawn()
         self.a_run_evaluates_in_another_mode_and_is_reported()
 
@@ -310,6 +313,7 @@ class Evaluation(Program):
             check = subprocess.run([python, os.path.join(SOURCE, "tests/evaluate/check_recorded.py"), self.path(mode), str(k), *aggregation],
                                    capture_output=True, text=True)
             self.assertEqual(check.returncode, 0, f"{mode}\n{check.stdout}{check.stderr}")
+        self.assertGreater(documents["multi"]["metrics"]["format_rate"]["value"], 0)  # or there was nothing to calculate
         # The set's cost is that of all the samples it was made of.
         metrics = {mode: {key: value["value"] for key, value in document["metrics"].items()} for mode, document in documents.items()}
         self.assertAlmostEqual(metrics["best_of_n"]["tokens_per_completion"], 6 * metrics["single"]["tokens_per_completion"])
@@ -375,7 +379,7 @@ class OwnTask(Program):
                          f"--verify.external={command}", *self.options, *options, code=code, ranks=ranks)
 
     def test_an_external_verifier_decides_and_its_failures_are_no_zeros(self):
-        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=48", "--sft.epochs=40", *self.options)
+        self.call("sft", f"--run.dir={self.path('sft')}", *SMALL, "--sft.cases=48", "--sft.epochs=40", "--sft.learning_rate=2e-3", *self.options)
         self.train_with("good", f"exec python3 '{self.VERIFIER}'", "--verify.external_processes=2", ranks=3)
         good = self.metrics("good")
         self.assertEqual([line["infrastructure_failures"] for line in good], [0, 0])
@@ -398,7 +402,8 @@ class OwnTask(Program):
         config = os.path.join(SOURCE, "configs/own_task.cfg")
         for command, model in (("sft", "random"), ("train", self.path("example-sft"))):
             run = self.path("example-sft" if command == "sft" else "example")
-            result = subprocess.run([SETRL, command, "--config", config, f"--model.path={model}", f"--run.dir={run}", f"--task.path={folder}",
+            options = [*SMALL, "--sft.learning_rate=4e-3"] if command == "sft" else []
+            result = subprocess.run([SETRL, command, "--config", config, *options, f"--model.path={model}", f"--run.dir={run}", f"--task.path={folder}",
                                      f"--verify.external=exec python3 '{self.VERIFIER}'"], env=ENVIRONMENT, cwd=self.folder, text=True,
                                     capture_output=True, timeout=240)
             self.assertEqual(result.returncode, 0, result.stdout + result.stderr)

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/weight_source.h"
+#include "rollout/kv_cache.h"
 #include "support.h"
 
 namespace setrl::rollout {
@@ -26,8 +27,7 @@ class SmolLm2Test : public testing::Test {
     cases_ = nlohmann::json::parse(file);
   }
 
-  test::Results greedy(at::ScalarType dtype, int new_tokens) {
-    Engine engine(source_->spec(), dtype, 20);
+  void load(Engine& engine) {
     engine.begin_update();
     for (const auto& parameter : model::parameter_table(source_->spec())) {
       at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
@@ -35,6 +35,11 @@ class SmolLm2Test : public testing::Test {
       engine.update(parameter.name, tensor);
     }
     engine.end_update(0);
+  }
+
+  test::Results greedy(at::ScalarType dtype, int new_tokens) {
+    Engine engine(source_->spec(), dtype, 20);
+    load(engine);
     std::vector<GenerationRequest> requests;
     for (std::size_t i = 0; i < cases_.size(); ++i) {
       requests.push_back({static_cast<std::int64_t>(i), std::to_string(i),
@@ -75,6 +80,40 @@ TEST_F(SmolLm2Test, Bfloat16FollowsUntilTheChoiceIsClose) {
       EXPECT_NEAR(completion.logprobs[t], cases_[i].at("logprobs")[t].get<double>(), 0.25);
     }
   }
+}
+
+TEST_F(SmolLm2Test, TheTextIsThatOfTheFullCacheInHalfOfIt) {
+  std::vector<GenerationRequest> requests;
+  for (int i = 0; i < 6; ++i) {
+    const auto tag = static_cast<std::int64_t>(i);
+    requests.push_back({tag, std::to_string(i), test::prompt_of(90 + i, source_->spec().vocabulary, i), 4, 0});
+  }
+  SamplingOptions sampling;
+  sampling.max_new_tokens = 100;
+  sampling.seed = 3;
+  // Two whole pages of a prompt for all, and for each of four samples those up to position 195.
+  const std::int64_t pages = 6 * (2 + 4 * 5);
+  const KvCache cache(source_->spec(), true);
+  std::vector<test::Results> results;
+  std::vector<EngineStats> stats;
+  for (const std::int64_t budget : {pages, pages / 2}) {
+    EngineOptions options;
+    options.max_batch = 24;
+    options.kv_cache_bytes = budget * cache.page_bytes();
+    Engine engine(source_->spec(), at::kBFloat16, options);
+    load(engine);
+    results.push_back(test::generate(engine, requests, sampling));
+    stats.push_back(engine.stats());
+  }
+  EXPECT_EQ(stats[0].preemptions, 0);
+  EXPECT_GT(stats[1].preemptions, 0);
+  ASSERT_EQ(results[0].size(), 24u);
+  for (const auto& [key, completion] : results[0]) {
+    EXPECT_EQ(completion.tokens, results[1].at(key).tokens) << key.first << " sample " << key.second;
+    EXPECT_EQ(completion.logprobs, results[1].at(key).logprobs) << key.first << " sample " << key.second;
+  }
+  std::cout << "half the cache: " << stats[1].preemptions << " preemptions, " << stats[1].recomputed_tokens
+            << " positions computed again\n";
 }
 
 }  // namespace

@@ -110,7 +110,9 @@ TEST(Traffic, FollowsFromTheFormulasOfShardedTraining) {
   EXPECT_EQ(f.traffic.micro_batches, 1);
   const double all = static_cast<double>(f.shape.parameters()) * 127 / 128;
   EXPECT_NEAR(f.traffic.reduce_scatter, 4 * all, 1);
-  EXPECT_NEAR(f.traffic.push_gather, 2 * all, 1);
+  EXPECT_NEAR(f.traffic.push_send * 127, 2 * all, 1);
+  const double replicas = f.where.rollout.ranks / static_cast<double>(f.work.tensor_parallel);
+  EXPECT_NEAR(f.traffic.push_relay, f.traffic.push * (1 - 1 / replicas), 1);
   EXPECT_LT(f.traffic.gather, 4 * all);  // embedding and head are gathered once
   EXPECT_GT(f.traffic.gather, 0.95 * 4 * all);
   config.topology.learner = 1;

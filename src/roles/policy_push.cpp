@@ -1,0 +1,40 @@
+#include "roles/policy_push.h"
+
+#include <algorithm>
+
+#include "model/decoder.h"
+
+namespace setrl::roles {
+
+void PolicyPush::prepare() {
+  sync::PushRole mine;
+  mine.learner = learner_ != nullptr;
+  if (mine.learner) {
+    for (const auto& slice : learner_->own_slices()) mine.held.push_back({slice.parameter, slice.begin, slice.end});
+  }
+  if (engine_ != nullptr) {
+    const auto& ranks = session_.plan.rollout_ranks;
+    mine.replica = static_cast<int>(std::find(ranks.begin(), ranks.end(), session_.world.rank()) - ranks.begin());
+  }
+  sync::PushOptions options;
+  options.wire = model::choose_dtype(session_.config.model.dtype);
+  push_.emplace(*session_.groups.push, mine, model::parameter_table(session_.policy.weights->spec()), options);
+}
+
+void PolicyPush::run(std::int64_t version) {
+  const auto into_engine = [this](const model::ParameterSpec& parameter, const at::Tensor& tensor) {
+    engine_->update(parameter.name, tensor);
+  };
+  if (engine_ != nullptr) engine_->begin_update();
+  if (session_.groups.push) {
+    if (!push_) prepare();
+    push_->run(
+        version, [this](int unit) { return learner_->own_values(unit); }, into_engine);
+  } else if (learner_ != nullptr && engine_ != nullptr) {
+    // Whoever generates learns too, and has all weights at hand.
+    learner_->for_each_parameter(into_engine);
+  }
+  if (engine_ != nullptr) engine_->end_update(version);
+}
+
+}  // namespace setrl::roles
