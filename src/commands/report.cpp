@@ -218,9 +218,14 @@ std::string evaluation_section(const std::vector<Evaluation>& evaluations) {
   return html + "</table>";
 }
 
+// The beginning and the end: a question may stand after its paragraphs.
 std::string shortened(const std::string& text) {
   if (text.size() <= kExampleCharacters) return html_escape(text);
-  return html_escape(text.substr(0, kExampleCharacters)) + " ...";
+  const auto is_inside = [&](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U; };
+  std::size_t head = kExampleCharacters * 3 / 4, tail = text.size() - kExampleCharacters / 4;
+  while (head > 0 && is_inside(head)) --head;  // whole characters of UTF-8
+  while (tail < text.size() && is_inside(tail)) ++tail;
+  return html_escape(text.substr(0, head)) + "\n ...\n" + html_escape(text.substr(tail));
 }
 
 std::string task_text(const Problem& problem) {
