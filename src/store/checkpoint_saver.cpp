@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "store/checkpoint_folders.h"
 #include "store/durable_file.h"
 #include "store/save_work.h"
 
@@ -39,6 +40,16 @@ void agree(comm::Communicator& ranks, const std::string& mine, bool bug) {
   throw UserError("checkpoint not saved: " + message);
 }
 
+constexpr const char* kMark = ".shared-";
+
+// Of processes that were killed in the constructor.
+void remove_old_marks(const std::string& folder) {
+  for (const auto& name : sorted_names(folder)) {
+    std::error_code error;
+    if (name.rfind(kMark, 0) == 0) fs::remove(fs::path(folder) / name, error);
+  }
+}
+
 // Every rank must see what rank 0 makes in the folder; a network file system may take a moment.
 std::string find_shared_mark(const std::string& mark) {
   const Deadline deadline(60);
@@ -62,12 +73,13 @@ CheckpointSaver::CheckpointSaver(SaverOptions options, comm::Communicator& learn
   learners.broadcast(&number, sizeof number, 0);
   token_ = fmt::format("{:016x}", number);
   const fs::path folder = fs::path(options_.run_dir) / "checkpoints";
-  const std::string mark = (folder / (".shared-" + token_)).string();
+  const std::string mark = (folder / (kMark + token_)).string();
   const bool leads = learners.rank() == 0;
   std::string problem;
   try {
     if (leads) {
       make_directories(folder.string());
+      remove_old_marks(folder.string());
       File::create(mark);
     }
   } catch (const UserError& error) {

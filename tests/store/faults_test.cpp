@@ -7,6 +7,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <fstream>
+#include <set>
 #include <thread>
 
 #include "base/error.h"
@@ -189,6 +191,16 @@ TEST(DiskFull, UnwritableFolderIsNamed) {
   EXPECT_NE(user_error_of([&] { save_sample(run.path(), 5); }).find(run / "checkpoints"), std::string::npos);
 }
 
+TEST(Killed, MarkOfADeadProcessGoesWithTheNextSave) {
+  const TemporaryFolder run;
+  fs::create_directories(run / "checkpoints");
+  const std::string mark = run / "checkpoints/.shared-0011223344556677";
+  std::ofstream{mark};
+  ASSERT_TRUE(fs::exists(mark));
+  save_sample(run.path(), 1, 2);
+  EXPECT_FALSE(fs::exists(mark));
+}
+
 // SIGKILL at any moment of saving, publishing and pruning: a whole checkpoint is always there, and the next save works.
 TEST(Killed, AtAnyMoment) {
   const TemporaryFolder run;
@@ -225,9 +237,10 @@ TEST(Killed, AtAnyMoment) {
   }
   EXPECT_GT(newest, 1);
   EXPECT_TRUE(holds_sample(save_sample(run.path(), newest + 1, 2), newest + 1));
-  int folders = 0;
-  for (const auto& entry : fs::directory_iterator(run / "checkpoints")) folders += entry.path().filename() != "latest";
-  EXPECT_EQ(folders, 2);
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints")) names.insert(entry.path().filename().string());
+  const auto name = [](std::int64_t step) { return fmt::format("step-{:06}", step); };
+  EXPECT_EQ(names, (std::set<std::string>{name(newest), name(newest + 1), "latest"}));
 }
 
 }  // namespace
