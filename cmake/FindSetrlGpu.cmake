@@ -15,7 +15,7 @@ include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(
   SetrlGpu
   REQUIRED_VARS SETRL_CUDA_INCLUDE SETRL_CUDART SETRL_NCCL_INCLUDE SETRL_NCCL SETRL_TORCH_CUDA SETRL_C10_CUDA
-  REASON_FAILURE_MESSAGE "run launch/setup.sh --cuda, or set CUDA_HOME and NCCL_HOME; docs/gpu.md tells more")
+  REASON_FAILURE_MESSAGE "run launch/setup.sh --cuda, or set CUDA_HOME and NCCL_HOME (docs/gpu.md tells more)")
 if(SetrlGpu_FOUND AND NOT TARGET setrl::gpu)
   add_library(setrl_gpu INTERFACE)
   add_library(setrl::gpu ALIAS setrl_gpu)

@@ -1,7 +1,7 @@
 # setrl_module(NAME [TORCH] [USES module...] [LINK external...])
 # One static library a module, named setrl_NAME, from every .cpp in its folder. USES is the list of allowed module
 # dependencies (base is implied); tests/house/dependencies_check.py compares it with the #include lines.
-# TORCH adds LibTorch and the shared precompiled header.
+# TORCH adds LibTorch. Both kinds have a precompiled header.
 function(setrl_module name)
   cmake_parse_arguments(arg "TORCH" "" "USES;LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
@@ -17,6 +17,8 @@ function(setrl_module name)
   target_link_libraries(setrl_${name} PUBLIC ${arg_LINK})
   if(arg_TORCH)
     setrl_use_torch(setrl_${name})
+  else()
+    target_precompile_headers(setrl_${name} REUSE_FROM setrl_pch)
   endif()
 endfunction()
 
@@ -30,9 +32,4 @@ function(setrl_use_torch target)
     target_compile_options(${target} PRIVATE -fPIC)
   endif()
   target_precompile_headers(${target} REUSE_FROM setrl_torch_pch)
-  # The header is made with -fPIC; CMake compiles programs with -fPIE, and GCC refuses the header then.
-  get_target_property(type ${target} TYPE)
-  if(type STREQUAL "EXECUTABLE")
-    target_compile_options(${target} PRIVATE -fPIC)
-  endif()
 endfunction()

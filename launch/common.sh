@@ -4,12 +4,35 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${SETRL_BUILD:-$root/build}
 setrl=$build/setrl
+cuda=OFF
 model_file=models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 say() { printf '\033[1m==\033[0m %s\n' "$*" >&2; }
 die() {
   printf 'error: %s\n' "$*" >&2
   exit 2
+}
+
+# From here on the build is the one for GPUs.
+for_gpus() {
+  cuda=ON
+  build=${SETRL_BUILD:-$root/build-cuda}
+  setrl=$build/setrl
+}
+
+# Builds the targets named; configures where that was not done. Needs what launch/setup.sh --no-build brings.
+# SETRL_JOBS: parallel compile jobs (default: cores).
+build_targets() {
+  if [[ ! -e $build/build.ninja ]]; then
+    say "configuring $build"
+    cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSETRL_CUDA="$cuda" > "$build.log" 2>&1 || {
+      cat "$build.log" >&2
+      die "cmake failed"
+    }
+    mv "$build.log" "$build/configure.log"
+  fi
+  say "building"
+  cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" --target "$@" -- --quiet
 }
 
 # mpirun for ranks of one host: more ranks than cores are fine (idle ranks sleep), and containers may run it as root.

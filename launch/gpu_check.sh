@@ -14,9 +14,8 @@ gpus=$(nvidia-smi --list-gpus | wc -l)
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader >&2
 
 "$root/launch/setup.sh" --cuda
-build=${SETRL_BUILD:-$root/build-cuda}
-setrl=$build/setrl
-cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" --target test_comm_nccl_gpu -- --quiet
+for_gpus
+build_targets test_comm_nccl_gpu
 say "testing on $gpus GPUs"
 ctest --test-dir "$build" --output-on-failure -L gpu
 

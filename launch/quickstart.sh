@@ -8,10 +8,10 @@ cd "$root"
 dir=${1:-runs/quickstart}
 [[ -e $dir/train/metrics.jsonl ]] && die "$dir holds a run already; give another folder: launch/quickstart.sh runs/quickstart2"
 common=(--config configs/demo_smollm2.cfg)
-steps=14
+steps=10
 if ! has_bfloat16; then
   steps=6
-  say "this CPU has no bfloat16 instructions: float32, $steps steps instead of 14"
+  say "this CPU has no bfloat16 instructions: float32, $steps steps instead of 10"
 fi
 say "cold start: teaching the answer format from gold sets"
 "$setrl" sft "${common[@]}" --run.dir="$dir/sft"

@@ -114,24 +114,7 @@ link_model() {
   touch "$stamp"
 }
 
-build_setrl() {
-  if [[ ! -e $build/build.ninja ]]; then
-    say "configuring $build"
-    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSETRL_CUDA="$cuda" > "$build.log" 2>&1 || {
-      cat "$build.log" >&2
-      die "cmake failed"
-    }
-    mv "$build.log" "$build/configure.log"
-  fi
-  say "building"
-  cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" --target "$1" -- --quiet
-}
-
-cuda=OFF
-if [[ ${1:-} == --cuda ]]; then
-  cuda=ON
-  build=${SETRL_BUILD:-$root/build-cuda}
-fi
+[[ ${1:-} == --cuda ]] && for_gpus
 install_debian_packages
 [[ ${1:-} == --tests ]] && install_test_packages
 install_python_packages
@@ -139,6 +122,6 @@ install_python_packages
 link_model
 case ${1:-} in
   --no-build) ;;
-  --tests) build_setrl all ;;
-  *) build_setrl setrl ;;
+  --tests) build_targets all ;;
+  *) build_targets setrl ;;
 esac

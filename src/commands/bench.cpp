@@ -7,10 +7,10 @@
 #include "learn/bench.h"
 #include "model/decoder.h"
 #include "roles/policy.h"
-#include "roles/rollout_role.h"
 #include "rollout/bench.h"
 #include "rollout/from_config.h"
 #include "rollout/kv_cache.h"
+#include "rollout/load.h"
 
 namespace setrl::commands {
 
@@ -30,7 +30,7 @@ int bench_rollout(const RunConfig& config) {
   auto engine_options = rollout::engine_options(config);
   engine_options.max_batch = options.batch;
   rollout::Engine engine(spec, dtype, engine_options);
-  roles::load_engine(*policy.weights, engine);
+  rollout::load(*policy.weights, engine);
   const auto result = rollout::bench_rollout(engine, spec, dtype, options);
   const bool bfloat16 = dtype == at::kBFloat16;
   const auto stages = [](const rollout::StageSeconds& seconds) {
@@ -82,6 +82,7 @@ int bench_learn(const RunConfig& config, comm::Communicator& world) {
                                        {"peak_rss_bytes", result.peak_rss_bytes},
                                        {"state_bytes", result.state_bytes},
                                        {"measured_state_bytes", result.measured_state_bytes},
+                                       {"communicator_bytes", result.communicator_bytes},
                                        {"sent_bytes", result.sent_bytes},
                                        {"planned_sent_bytes", result.planned_sent_bytes}};
   if (world.rank() == 0) fmt::print("{}\n", line.dump());

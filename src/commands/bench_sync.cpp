@@ -1,8 +1,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -10,6 +8,7 @@
 #include "base/system.h"
 #include "comm/device.h"
 #include "commands/commands.h"
+#include "commands/rounded.h"
 #include "learn/unit_layout.h"
 #include "model/decoder.h"
 #include "model/tensor_parallel.h"
@@ -47,35 +46,27 @@ class Shards {
  public:
   Shards(const model::ModelSpec& spec, const std::vector<model::ParameterSpec>& table, int learners, int rank,
          at::Device device)
-      : layouts_(learn::unit_layouts(spec, learners)), rank_(rank) {
-    std::map<std::string, int> places;
-    for (std::size_t p = 0; p < table.size(); ++p) places[table[p].name] = static_cast<int>(p);
+      : layouts_(learn::unit_layouts(spec, learners)), rank_(rank), held_(learn::held_slices(layouts_, table, rank)) {
     for (const auto& layout : layouts_) {
       shards_.push_back(at::rand({layout.shard}, at::TensorOptions().dtype(at::kFloat).device(device)));
-      for (const auto& slot : layout.slots) {
-        const auto slice = learn::slice_of(layout, slot, rank);
-        if (slice.begin < slice.end) held_.push_back({places.at(slot.parameter.name), slice.begin, slice.end});
-      }
     }
   }
   const std::vector<sync::HeldSlice>& held() const { return held_; }
   std::vector<at::Tensor> values(int unit, at::ScalarType wire) const {
-    const auto& layout = layouts_[static_cast<std::size_t>(unit)];
     const at::Tensor shard = shards_[static_cast<std::size_t>(unit)].to(wire);
     std::vector<at::Tensor> result;
-    for (const auto& slot : layout.slots) {
-      const auto slice = learn::slice_of(layout, slot, rank_);
-      if (slice.begin >= slice.end) continue;
-      result.push_back(shard.narrow(0, slot.begin + slice.begin - rank_ * layout.shard, slice.end - slice.begin));
-    }
+    learn::for_each_own_slice(layouts_[static_cast<std::size_t>(unit)], rank_,
+                              [&](const learn::Slot&, const learn::Slice& slice, std::int64_t offset) {
+                                result.push_back(shard.narrow(0, offset, slice.end - slice.begin));
+                              });
     return result;
   }
 
  private:
   std::vector<learn::UnitLayout> layouts_;
   int rank_;
-  std::vector<at::Tensor> shards_;
   std::vector<sync::HeldSlice> held_;
+  std::vector<at::Tensor> shards_;
 };
 
 // Seconds of `work` on the slowest rank, the best of a few.
@@ -94,20 +85,18 @@ double best_seconds(comm::Communicator& world, const Work& work) {
   return best;
 }
 
-double rounded(double value, double digits) {
-  return std::round(value * digits) / digits;
-}
-
-// Bytes that a rank sends and receives in a push, itself left out; and those that it copies to itself.
-struct RankBytes {
-  double moved = 0, copied = 0;
+// Of the busiest rank: what it sends or receives in a push, itself left out, and what it copies to itself. And of all.
+struct PushBytes {
+  double moved = 0, copied = 0, total = 0;
 };
 
-RankBytes busiest(const sync::PushSchedule& schedule, int ranks, double width) {
+PushBytes count_bytes(const sync::PushSchedule& schedule, int ranks, double width) {
   std::vector<double> sent(static_cast<std::size_t>(ranks)), received(sent), copied(sent);
+  PushBytes result;
   schedule.for_each([&](const sync::Transfer& transfer) {
     const double bytes = static_cast<double>(transfer.end - transfer.begin) * width;
     const auto from = static_cast<std::size_t>(transfer.from), to = static_cast<std::size_t>(transfer.to);
+    result.total += bytes;
     if (from == to) {
       copied[from] += bytes;
     } else {
@@ -115,12 +104,11 @@ RankBytes busiest(const sync::PushSchedule& schedule, int ranks, double width) {
       received[to] += bytes;
     }
   });
-  RankBytes most;
   for (std::size_t rank = 0; rank < sent.size(); ++rank) {
-    most.moved = std::max({most.moved, sent[rank], received[rank]});
-    most.copied = std::max(most.copied, copied[rank]);
+    result.moved = std::max({result.moved, sent[rank], received[rank]});
+    result.copied = std::max(result.copied, copied[rank]);
   }
-  return most;
+  return result;
 }
 
 }  // namespace
@@ -185,13 +173,10 @@ int bench_sync(const RunConfig& config, comm::MpiRuntime& runtime) {
                           in.narrow(0, 0, 1).to(at::kCPU);  // waits for a GPU
                         });
   const auto width = static_cast<double>(c10::elementSize(options.wire));
-  const RankBytes most = busiest(push.schedule(), world.size(), width);
-  const double limit_s = most.moved / link + most.copied / memory;
+  const PushBytes bytes_moved = count_bytes(push.schedule(), world.size(), width);
+  const double limit_s = bytes_moved.moved / link + bytes_moved.copied / memory;
   double staging = static_cast<double>(push.peak_staging_bytes());
   world.all_reduce(&staging, 1, comm::Reduction::max);
-  double received = 0;
-  push.schedule().for_each(
-      [&](const sync::Transfer& transfer) { received += static_cast<double>(transfer.end - transfer.begin) * width; });
   const nlohmann::ordered_json line = {{"bench", "sync"},
                                        {"device", config.bench.device},
                                        {"dtype", c10::toString(options.wire)},
@@ -201,9 +186,9 @@ int bench_sync(const RunConfig& config, comm::MpiRuntime& runtime) {
                                        {"tensor_parallel", split.parts},
                                        {"parameters", spec.parameter_count()},
                                        {"seconds", rounded(seconds, 1e5)},
-                                       {"bytes", received},
-                                       {"gb_per_s", rounded(received / seconds / 1e9, 1000)},
-                                       {"busiest_rank_bytes", most.moved + most.copied},
+                                       {"bytes", bytes_moved.total},
+                                       {"gb_per_s", rounded(bytes_moved.total / seconds / 1e9, 1000)},
+                                       {"busiest_rank_bytes", bytes_moved.moved + bytes_moved.copied},
                                        {"link_gb_per_s", rounded(link / 1e9, 1000)},
                                        {"memcpy_gb_per_s", rounded(memory / 1e9, 1000)},
                                        {"fraction_of_limit", rounded(limit_s / seconds, 1000)},

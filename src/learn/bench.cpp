@@ -11,6 +11,7 @@
 #include "learn/advantage.h"
 #include "learn/learner.h"
 #include "learn/memory.h"
+#include "learn/unit_layout.h"
 #include "model/decoder.h"
 
 namespace setrl::learn {
@@ -51,6 +52,23 @@ double measure_gemm(at::ScalarType dtype) {
   return 2 * n * n * n / best;
 }
 
+// A gather and a reduction of the largest unit, as the learner makes them: what the communicator keeps for its messages
+// (MPI's buffers, its thread) is there from then on, and is not counted with the learner's state.
+void exercise(comm::Communicator& communicator, const model::ModelSpec& spec, at::ScalarType dtype) {
+  std::int64_t shard = 0;
+  for (const auto& layout : unit_layouts(spec, communicator.size())) shard = std::max(shard, layout.shard);
+  const std::int64_t all = shard * communicator.size();
+  const at::Tensor mine = at::zeros({shard}, at::TensorOptions().dtype(dtype));
+  const at::Tensor whole = at::empty({all}, mine.options());
+  const at::Tensor gradient = at::zeros({all}, at::kFloat), sum = at::empty({shard}, at::kFloat);
+  const auto gather =
+      communicator.start_all_gather(mine.data_ptr(), static_cast<std::size_t>(mine.nbytes()), whole.data_ptr());
+  const auto reduction = communicator.start_reduce_scatter_sum(gradient.data_ptr<float>(), sum.data_ptr<float>(),
+                                                               static_cast<std::size_t>(shard));
+  gather->wait();
+  reduction->wait();
+}
+
 // Memory of this process without what the allocator keeps for later.
 std::int64_t settled_bytes() {
   malloc_trim(0);
@@ -81,6 +99,8 @@ LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weigh
   communicator.barrier();
   result.gemm_flops = measure_gemm(dtype);  // all ranks at once, as in training
   communicator.all_reduce(&result.gemm_flops, 1, comm::Reduction::sum);
+  const std::int64_t bare = settled_bytes();
+  exercise(communicator, spec, dtype);
   const std::int64_t before = settled_bytes();
 
   Learner learner(config, weights, communicator);
@@ -95,11 +115,12 @@ LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weigh
     sent = communicator.bytes_sent() - sent;
   }
   communicator.all_reduce(&result.learn_s, 1, comm::Reduction::max);
-  double largest[3] = {static_cast<double>(peak_rss_bytes()), static_cast<double>(settled_bytes() - before),
-                       static_cast<double>(sent)};
-  communicator.all_reduce(largest, 3, comm::Reduction::max);
+  double largest[4] = {static_cast<double>(peak_rss_bytes()), static_cast<double>(settled_bytes() - before),
+                       static_cast<double>(sent), static_cast<double>(before - bare)};
+  communicator.all_reduce(largest, 4, comm::Reduction::max);
   result.peak_rss_bytes = static_cast<std::int64_t>(largest[0]);
   result.measured_state_bytes = static_cast<std::int64_t>(largest[1]);
+  result.communicator_bytes = static_cast<std::int64_t>(largest[3]);
   result.sent_bytes = static_cast<std::int64_t>(largest[2]);
   const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   result.state_bytes = state_bytes(spec, config.learn, element, communicator.size()).sum();

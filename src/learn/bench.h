@@ -15,10 +15,12 @@ struct LearnBench {
   double fraction_of_limit = 0;
   double gemm_flops =
       0;  // measured in this process with a large square product in the compute dtype, all ranks together
-  std::int64_t peak_rss_bytes = 0;  // the largest of any rank, as the next three
+  std::int64_t peak_rss_bytes = 0;  // the largest of any rank, as the next four
   // Weights, gradients and optimizer of a rank: by arithmetic (memory.h), and how much the process has grown by the
   // learner once both steps are done and scratch memory is given back.
   std::int64_t state_bytes = 0, measured_state_bytes = 0;
+  // By how much it had grown before by a gather and a reduction of the largest unit: what MPI keeps for its messages.
+  std::int64_t communicator_bytes = 0;
   // What a rank sent to others in the second step, counted by the communicator; and by arithmetic.
   std::int64_t sent_bytes = 0, planned_sent_bytes = 0;
   bool bfloat16 = false;  // compute dtype

@@ -84,6 +84,8 @@ struct Learner::State {
   std::unique_ptr<ShardedParameters> make_adapters() const;
   ShardedParameters& trained() { return adapters ? *adapters : parameters; }
   void drop_copies();
+  // Of the unit's `gathered` adapters that of a parameter; undefined where it has none.
+  Adapter adapter_of(int unit, const model::ParameterSpec& parameter, const at::Tensor& gathered) const;
   // A slice of a frozen weight with its adapters, which are `gathered` for the unit: only the rows around it are made.
   at::Tensor merge_slice(int unit, const model::ParameterSpec& parameter, Slice slice, const at::Tensor& flat,
                          const at::Tensor& gathered) const;
@@ -129,13 +131,16 @@ std::unique_ptr<ShardedParameters> Learner::State::make_adapters() const {
       communicator, how);
 }
 
-at::Tensor Learner::State::merge_slice(int unit, const model::ParameterSpec& parameter, Slice slice,
-                                       const at::Tensor& flat, const at::Tensor& gathered) const {
-  if (parameter.shape.size() != 2) return flat;
+Adapter Learner::State::adapter_of(int unit, const model::ParameterSpec& parameter, const at::Tensor& gathered) const {
+  if (parameter.shape.size() != 2) return {};
   const std::string module = parameter.name.substr(0, parameter.name.rfind('.'));
   const auto& layout = adapters->layout(unit);
-  const Adapter adapter{layout.view(gathered, module + ".lora_A.weight"),
-                        layout.view(gathered, module + ".lora_B.weight")};
+  return {layout.view(gathered, module + ".lora_A.weight"), layout.view(gathered, module + ".lora_B.weight")};
+}
+
+at::Tensor Learner::State::merge_slice(int unit, const model::ParameterSpec& parameter, Slice slice,
+                                       const at::Tensor& flat, const at::Tensor& gathered) const {
+  const Adapter adapter = adapter_of(unit, parameter, gathered);
   if (!adapter.defined()) return flat;
   const std::int64_t columns = parameter.shape[1];
   const std::int64_t first = slice.begin / columns, last = (slice.end + columns - 1) / columns;
@@ -383,46 +388,29 @@ void Learner::for_each_parameter(const std::function<void(const model::Parameter
       if (state_->adapters) adapters = state_->adapters->gather(unit);
     }
     at::Tensor weight = state_->parameters.layout(unit).view(flat, parameter.name);
-    if (state_->adapters && parameter.shape.size() == 2) {
-      const std::string module = parameter.name.substr(0, parameter.name.rfind('.'));
-      const auto& layout = state_->adapters->layout(unit);
-      weight = merged(
-          weight, {layout.view(adapters, module + ".lora_A.weight"), layout.view(adapters, module + ".lora_B.weight")},
-          state_->low_rank.scale());
+    if (state_->adapters) {
+      weight = merged(weight, state_->adapter_of(unit, parameter, adapters), state_->low_rank.scale());
     }
     visit(parameter, weight);
   }
   state_->drop_copies();
 }
 
-std::vector<Learner::OwnSlice> Learner::own_slices() const {
-  const auto table = model::parameter_table(state_->spec);
-  std::map<std::string, int> places;
-  for (std::size_t p = 0; p < table.size(); ++p) places[table[p].name] = static_cast<int>(p);
-  std::vector<OwnSlice> slices;
-  for (int unit = 0; unit < state_->parameters.units(); ++unit) {
-    const auto& layout = state_->parameters.layout(unit);
-    for (const auto& slot : layout.slots) {
-      const Slice slice = slice_of(layout, slot, state_->communicator.rank());
-      if (slice.begin < slice.end) slices.push_back({places.at(slot.parameter.name), slice.begin, slice.end});
-    }
-  }
-  return slices;
+std::vector<model::HeldSlice> Learner::own_slices() const {
+  return held_slices(state_->parameters.layouts(), model::parameter_table(state_->spec), state_->communicator.rank());
 }
 
 std::vector<at::Tensor> Learner::own_values(int unit) {
-  const auto& layout = state_->parameters.layout(unit);
-  const int rank = state_->communicator.rank();
   const at::Tensor shard = state_->parameters.own_shard(unit);
   at::Tensor adapters;
   if (state_->adapters) adapters = state_->adapters->gather(unit);
   std::vector<at::Tensor> values;
-  for (const auto& slot : layout.slots) {
-    const Slice slice = slice_of(layout, slot, rank);
-    if (slice.begin >= slice.end) continue;
-    const at::Tensor flat = shard.narrow(0, slot.begin + slice.begin - rank * layout.shard, slice.end - slice.begin);
-    values.push_back(state_->adapters ? state_->merge_slice(unit, slot.parameter, slice, flat, adapters) : flat);
-  }
+  for_each_own_slice(
+      state_->parameters.layout(unit), state_->communicator.rank(),
+      [&](const Slot& slot, const Slice& slice, std::int64_t offset) {
+        const at::Tensor flat = shard.narrow(0, offset, slice.end - slice.begin);
+        values.push_back(state_->adapters ? state_->merge_slice(unit, slot.parameter, slice, flat, adapters) : flat);
+      });
   if (state_->adapters) state_->adapters->drop_copies();
   return values;
 }

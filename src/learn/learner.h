@@ -49,13 +49,9 @@ class Learner {
   // adapters (learn.lora_rank) are merged in.
   void for_each_parameter(const std::function<void(const model::ParameterSpec&, const at::Tensor&)>& visit);
 
-  // What this rank holds of the policy, unit by unit, for a push from shard to shard: elements [begin, end) of a
-  // flattened parameter, named by its place in model::parameter_table. The same as long as the learner lives.
-  struct OwnSlice {
-    int parameter = 0;
-    std::int64_t begin = 0, end = 0;
-  };
-  std::vector<OwnSlice> own_slices() const;
+  // What this rank holds of the policy, unit by unit, of the parameters in model::parameter_table, for a push from
+  // shard to shard. The same as long as the learner lives.
+  std::vector<model::HeldSlice> own_slices() const;
   // Their values in the compute dtype, flat, for one unit; adapters are merged in (those are gathered, nothing else
   // is).
   std::vector<at::Tensor> own_values(int unit);

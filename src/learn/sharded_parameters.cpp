@@ -15,12 +15,9 @@ ShardedParameters::ShardedParameters(std::vector<UnitLayout> layouts, const Read
   for (const auto& layout : layouts_) {
     Shard shard;
     shard.weights = at::zeros({layout.shard}, at::kFloat);
-    for (const auto& slot : layout.slots) {
-      const Slice slice = slice_of(layout, slot, communicator.rank());
-      if (slice.begin >= slice.end) continue;
-      read(slot.parameter.name, slice.begin, slice.end,
-           shard.weights.data_ptr<float>() + slot.begin + slice.begin - communicator.rank() * layout.shard);
-    }
+    for_each_own_slice(layout, communicator.rank(), [&](const Slot& slot, const Slice& slice, std::int64_t offset) {
+      read(slot.parameter.name, slice.begin, slice.end, shard.weights.data_ptr<float>() + offset);
+    });
     if (sharding.trainable) {
       shard.moment1 = at::zeros_like(shard.weights);
       shard.moment2 = at::zeros_like(shard.weights);
@@ -168,8 +165,7 @@ void ShardedParameters::add_views(const std::string& prefix, at::Tensor Shard::*
       if (slice.begin < slice.end) {
         view.begin = slice.begin;
         view.end = slice.end;
-        view.data =
-            (shards_[unit].*member).data_ptr<float>() + slot.begin + slice.begin - communicator_.rank() * layout.shard;
+        view.data = (shards_[unit].*member).data_ptr<float>() + offset_of(layout, slot, slice, communicator_.rank());
       }
       views.push_back(std::move(view));
     }

@@ -36,6 +36,7 @@ class ShardedParameters {
                     const Sharding& sharding);
 
   int units() const { return static_cast<int>(layouts_.size()); }
+  const std::vector<UnitLayout>& layouts() const { return layouts_; }
   const UnitLayout& layout(int unit) const { return layouts_[static_cast<std::size_t>(unit)]; }
   bool trainable() const { return sharding_.trainable; }
 

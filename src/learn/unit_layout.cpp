@@ -1,6 +1,7 @@
 #include "learn/unit_layout.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/error.h"
 
@@ -42,6 +43,19 @@ Slice slice_of(const UnitLayout& layout, const Slot& slot, int rank) {
   const std::int64_t begin = std::max(slot.begin, first);
   const std::int64_t end = std::min(slot.end(), first + layout.shard);
   return {begin - slot.begin, std::max(begin, end) - slot.begin};
+}
+
+std::vector<model::HeldSlice> held_slices(const std::vector<UnitLayout>& layouts,
+                                          const std::vector<model::ParameterSpec>& table, int rank) {
+  std::unordered_map<std::string, int> places;
+  for (std::size_t p = 0; p < table.size(); ++p) places[table[p].name] = static_cast<int>(p);
+  std::vector<model::HeldSlice> slices;
+  for (const auto& layout : layouts) {
+    for_each_own_slice(layout, rank, [&](const Slot& slot, const Slice& slice, std::int64_t) {
+      slices.push_back({places.at(slot.parameter.name), slice.begin, slice.end});
+    });
+  }
+  return slices;
 }
 
 std::vector<UnitLayout> unit_layouts(const std::vector<model::ParameterSpec>& table, int units, int ranks) {

@@ -36,8 +36,23 @@ struct UnitLayout {
 struct Slice {
   std::int64_t begin = 0, end = 0;
 };
-// Those that lie in the shard of `rank`.
+// Those that lie in the shard of `rank`, and where in that shard they begin.
 Slice slice_of(const UnitLayout& layout, const Slot& slot, int rank);
+inline std::int64_t offset_of(const UnitLayout& layout, const Slot& slot, const Slice& slice, int rank) {
+  return slot.begin + slice.begin - rank * layout.shard;
+}
+
+// Calls `visit(slot, slice, offset)` for each slot of which `rank` has some.
+template <typename Visit>
+void for_each_own_slice(const UnitLayout& layout, int rank, const Visit& visit) {
+  for (const auto& slot : layout.slots) {
+    const Slice slice = slice_of(layout, slot, rank);
+    if (slice.begin < slice.end) visit(slot, slice, offset_of(layout, slot, slice, rank));
+  }
+}
+// All of a rank, unit by unit, as parts of the parameters of `table`.
+std::vector<model::HeldSlice> held_slices(const std::vector<UnitLayout>& layouts,
+                                          const std::vector<model::ParameterSpec>& table, int rank);
 
 // Of all parameters in `table`, for each of `units` units.
 std::vector<UnitLayout> unit_layouts(const std::vector<model::ParameterSpec>& table, int units, int ranks);

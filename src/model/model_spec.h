@@ -39,6 +39,12 @@ struct ParameterSpec {
   std::int64_t elements() const;
 };
 
+// Elements [begin, end) of a flattened parameter, named by its place in parameter_table(), that a rank holds.
+struct HeldSlice {
+  int parameter = 0;
+  std::int64_t begin = 0, end = 0;
+};
+
 // All parameters in the order of the forward pass; the order is part of the checkpoint format.
 std::vector<ParameterSpec> parameter_table(const ModelSpec& spec);
 inline int unit_count(const ModelSpec& spec) {

@@ -9,9 +9,7 @@ namespace setrl::roles {
 void PolicyPush::prepare() {
   sync::PushRole mine;
   mine.learner = learner_ != nullptr;
-  if (mine.learner) {
-    for (const auto& slice : learner_->own_slices()) mine.held.push_back({slice.parameter, slice.begin, slice.end});
-  }
+  if (mine.learner) mine.held = learner_->own_slices();
   if (engine_ != nullptr) {
     const auto& ranks = session_.plan.rollout_ranks;
     mine.replica = static_cast<int>(std::find(ranks.begin(), ranks.end(), session_.world.rank()) - ranks.begin());

@@ -26,7 +26,6 @@ class PolicyPush {
   const Session& session_;
   learn::Learner* learner_;
   rollout::Engine* engine_;
-  std::vector<learn::Learner::OwnSlice> slices_;
   std::optional<sync::WeightPush> push_;
 };
 

@@ -2,18 +2,9 @@
 
 #include "base/clock.h"
 #include "model/decoder.h"
+#include "rollout/load.h"
 
 namespace setrl::roles {
-
-void load_engine(const model::WeightSource& source, rollout::Engine& engine) {
-  engine.begin_update();
-  for (const auto& parameter : model::parameter_table(source.spec())) {
-    const at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
-    source.read(parameter.name, 0, parameter.elements(), tensor.data_ptr<float>());
-    engine.update(parameter.name, tensor);
-  }
-  engine.end_update(0);
-}
 
 rollout::TextSide text_side(const Policy& policy, const text::Grammar& grammar) {
   const text::Tokenizer* tokenizer = policy.tokenizer.get();
@@ -38,7 +29,7 @@ RolloutRole::RolloutRole(const Session& session)
       push_(session, nullptr, &engine_) {}
 
 void RolloutRole::load_weights() {
-  load_engine(*session_.policy.weights, engine_);
+  rollout::load(*session_.policy.weights, engine_);
 }
 
 void RolloutRole::pull_weights(std::int64_t version) {

@@ -16,9 +16,6 @@
 
 namespace setrl::roles {
 
-// Loads every parameter into the engine, as version 0.
-void load_engine(const model::WeightSource& source, rollout::Engine& engine);
-
 // The policy's tokens as text. Borrows `policy`.
 rollout::TextSide text_side(const Policy& policy, const text::Grammar& grammar);
 

@@ -206,16 +206,19 @@ std::vector<Group> Station::evaluate(std::int64_t version) {
   return std::exchange(evaluated_, {});
 }
 
-void Station::publish(const PublishedNote& note) {
+template <typename Note>
+void Station::tell_assistants(const Note& note) {
   for (int rank = 0; rank < session_.world.size(); ++rank) {
     if (!session_.plan.ranks[static_cast<std::size_t>(rank)].learner) mail_.send(rank, note);
   }
 }
 
+void Station::publish(const PublishedNote& note) {
+  tell_assistants(note);
+}
+
 void Station::end(bool stopped) {
-  for (int rank = 0; rank < session_.world.size(); ++rank) {
-    if (!session_.plan.ranks[static_cast<std::size_t>(rank)].learner) mail_.send(rank, EndNote{stopped});
-  }
+  tell_assistants(EndNote{stopped});
 }
 
 StepReport Station::take_report() {

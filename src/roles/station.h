@@ -70,6 +70,8 @@ class Station {
   void graded(const GradedNote& note);
   void take_weights(const PublishedNote& note);
   void dispense();
+  template <typename Note>
+  void tell_assistants(const Note& note);  // all that are no learners
 
   const Session& session_;
   RolloutRole* rollout_;

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "model/tensor_parallel.h"
 
 namespace setrl::rollout {
 
@@ -55,25 +56,29 @@ void Weights::update(const std::string& name, const at::Tensor& tensor) {
   SETRL_CHECK(shape != shapes_.end(), "the model has no parameter {}", name);
   SETRL_CHECK(tensor.sizes() == at::IntArrayRef(shape->second), "{} has shape {}, not {}", name,
               fmt::join(tensor.sizes().vec(), "x"), fmt::join(shape->second, "x"));
+  const at::Tensor mine = part_of(name, tensor);
   const auto identity = [](std::int64_t row) { return row; };
   const std::string prefix = "model.layers.";
   if (name == "model.embed_tokens.weight") {
-    embedding_.set_rows(mine(tensor, 0), identity);
+    embedding_.set_rows(mine, identity);
   } else if (name == "lm_head.weight") {
-    head_.set_rows(mine(tensor, 0), identity);
+    head_.set_rows(mine, identity);
   } else if (name == "model.norm.weight") {
-    set_vector(final_norm_, tensor, 0);
+    set_vector(final_norm_, mine, 0);
   } else {
     SETRL_CHECK(name.rfind(prefix, 0) == 0, "the engine has no place for parameter {}", name);
     const auto dot = name.find('.', prefix.size());
     const auto index = std::stoul(name.substr(prefix.size(), dot - prefix.size()));
-    update_layer(layers_.at(index), name.substr(dot + 1), tensor);
+    update_layer(layers_.at(index), name.substr(dot + 1), mine);
   }
   missing_.erase(name);
 }
 
-// This rank's rows (dimension 0) or columns (1).
-at::Tensor Weights::mine(const at::Tensor& tensor, std::int64_t dimension) const {
+// This rank's rows or columns.
+at::Tensor Weights::part_of(const std::string& name, const at::Tensor& tensor) const {
+  const model::Cut cut = model::cut_of(name);
+  if (cut == model::Cut::whole) return tensor;
+  const std::int64_t dimension = cut == model::Cut::rows ? 0 : 1;
   const std::int64_t count = tensor.size(dimension);
   return tensor.narrow(dimension, shard_.begin(count), count / shard_.ranks);
 }
@@ -89,29 +94,29 @@ void Weights::update_layer(LayerWeights& layer, const std::string& part, const a
   } else if (part == "post_attention_layernorm.weight") {
     set_vector(layer.post_norm, tensor, 0);
   } else if (part == "self_attn.q_proj.weight") {
-    layer.qkv.set_rows(mine(tensor, 0), at_offset(0));
+    layer.qkv.set_rows(tensor, at_offset(0));
   } else if (part == "self_attn.k_proj.weight") {
-    layer.qkv.set_rows(mine(tensor, 0), at_offset(q));
+    layer.qkv.set_rows(tensor, at_offset(q));
   } else if (part == "self_attn.v_proj.weight") {
-    layer.qkv.set_rows(mine(tensor, 0), at_offset(q + kv));
+    layer.qkv.set_rows(tensor, at_offset(q + kv));
   } else if (part == "self_attn.o_proj.weight") {
-    layer.out.set_rows(mine(tensor, 1), at_offset(0));
+    layer.out.set_rows(tensor, at_offset(0));
   } else if (part == "self_attn.q_proj.bias") {
-    set_vector(layer.qkv_bias, mine(tensor, 0), 0);
+    set_vector(layer.qkv_bias, tensor, 0);
   } else if (part == "self_attn.k_proj.bias") {
-    set_vector(layer.qkv_bias, mine(tensor, 0), q);
+    set_vector(layer.qkv_bias, tensor, q);
   } else if (part == "self_attn.v_proj.bias") {
-    set_vector(layer.qkv_bias, mine(tensor, 0), q + kv);
+    set_vector(layer.qkv_bias, tensor, q + kv);
   } else if (part == "self_attn.q_norm.weight") {
     set_vector(layer.q_norm, tensor, 0);
   } else if (part == "self_attn.k_norm.weight") {
     set_vector(layer.k_norm, tensor, 0);
   } else if (part == "mlp.gate_proj.weight") {
-    layer.gate_up.set_rows(mine(tensor, 0), interleaved(0));
+    layer.gate_up.set_rows(tensor, interleaved(0));
   } else if (part == "mlp.up_proj.weight") {
-    layer.gate_up.set_rows(mine(tensor, 0), interleaved(kPanelColumns));
+    layer.gate_up.set_rows(tensor, interleaved(kPanelColumns));
   } else if (part == "mlp.down_proj.weight") {
-    layer.down.set_rows(mine(tensor, 1), at_offset(0));
+    layer.down.set_rows(tensor, at_offset(0));
   } else {
     SETRL_CHECK(false, "the engine has no place for parameter {}", part);
   }

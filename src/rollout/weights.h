@@ -47,7 +47,7 @@ class Weights {
 
  private:
   void set_vector(std::vector<float>& to, const at::Tensor& tensor, std::int64_t offset);
-  at::Tensor mine(const at::Tensor& tensor, std::int64_t dimension) const;
+  at::Tensor part_of(const std::string& name, const at::Tensor& tensor) const;
   void update_layer(LayerWeights& layer, const std::string& part, const at::Tensor& tensor);
 
   const model::ModelSpec spec_, local_;

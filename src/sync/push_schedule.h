@@ -19,11 +19,7 @@
 
 namespace setrl::sync {
 
-// Elements [begin, end) of a parameter (its place in the table), flattened, that a learner holds.
-struct HeldSlice {
-  int parameter = 0;
-  std::int64_t begin = 0, end = 0;
-};
+using model::HeldSlice;  // by a learner
 
 // Who takes part, as ranks of the push group.
 struct PushMembers {

@@ -5,56 +5,31 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <nlohmann/json.hpp>
 
 #include "comm/communicator.h"
 #include "learn/learner.h"
-#include "model/weight_source.h"
+#include "rollout/load.h"
+#include "smollm2.h"
 #include "support.h"
 
 namespace setrl::rollout {
 namespace {
 
-class LogprobGapTest : public testing::Test {
+class LogprobGapTest : public WithSmolLm2 {
  protected:
-  void SetUp() override {
-    const std::string path = std::string(std::getenv("SETRL_SOURCE_DIR")) + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (!std::filesystem::exists(path)) {
-      std::cerr << "*** SKIPPED: " << path << " is missing; launch/setup.sh fetches it ***\n";
-      GTEST_SKIP() << path << " is missing";
-    }
-    source_ = model::open_weights(path);
-    std::ifstream file(std::string(std::getenv("SETRL_FIXTURES")) + "/rollout/smollm2_greedy.json");
-    cases_ = nlohmann::json::parse(file);
-  }
-
   // |rollout - learner| of 8 prompts x 4 samples of 48 tokens at temperature 1, sorted.
   std::vector<double> gaps(const char* dtype) {
     const at::ScalarType type = std::string(dtype) == "float32" ? at::kFloat : at::kBFloat16;
     TrainingBatch batch;
     {
       Engine engine(source_->spec(), type, 32);
-      engine.begin_update();
-      for (const auto& parameter : model::parameter_table(source_->spec())) {
-        at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
-        source_->read(parameter.name, 0, parameter.elements(), tensor.mutable_data_ptr<float>());
-        engine.update(parameter.name, tensor);
-      }
-      engine.end_update(0);
-      std::vector<GenerationRequest> requests;
-      for (std::size_t i = 0; i < 8; ++i) {
-        requests.push_back({static_cast<std::int64_t>(i), std::to_string(i),
-                            cases_[i].at("prompt").get<std::vector<std::int32_t>>(), 4, 0});
-      }
+      load(*source_, engine);
+      const auto prompts = requests(8, 4);
       SamplingOptions sampling;
       sampling.max_new_tokens = 48;
       sampling.seed = 5;
-      const auto results = test::generate(engine, requests, sampling);
-      for (const auto& request : requests) {
+      const auto results = test::generate(engine, prompts, sampling);
+      for (const auto& request : prompts) {
         TrainingGroup group{request.tag, request.prompt, {}};
         for (int sample = 0; sample < request.samples; ++sample) {
           const auto& completion = results.at({request.problem_id, sample});
@@ -89,9 +64,6 @@ class LogprobGapTest : public testing::Test {
                              dtype, sorted.size(), sum / static_cast<double>(sorted.size()), quantile(sorted, 0.5),
                              quantile(sorted, 0.9), quantile(sorted, 0.99), sorted.back());
   }
-
-  std::unique_ptr<model::WeightSource> source_;
-  nlohmann::json cases_;
 };
 
 TEST_F(LogprobGapTest, Float32) {

@@ -1,58 +1,24 @@
 // A real model: greedy text equal to transformers'.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <nlohmann/json.hpp>
-
-#include "model/weight_source.h"
 #include "rollout/kv_cache.h"
+#include "rollout/load.h"
+#include "smollm2.h"
 #include "support.h"
 
 namespace setrl::rollout {
 namespace {
 
-class SmolLm2Test : public testing::Test {
+class SmolLm2Test : public WithSmolLm2 {
  protected:
-  void SetUp() override {
-    const std::string path = std::string(std::getenv("SETRL_SOURCE_DIR")) + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (!std::filesystem::exists(path)) {
-      std::cerr << "*** SKIPPED: " << path << " is missing; launch/setup.sh fetches it ***\n";
-      GTEST_SKIP() << path << " is missing";
-    }
-    source_ = model::open_weights(path);
-    std::ifstream file(std::string(std::getenv("SETRL_FIXTURES")) + "/rollout/smollm2_greedy.json");
-    cases_ = nlohmann::json::parse(file);
-  }
-
-  void load(Engine& engine) {
-    engine.begin_update();
-    for (const auto& parameter : model::parameter_table(source_->spec())) {
-      at::Tensor tensor = at::empty(parameter.shape, at::kFloat);
-      source_->read(parameter.name, 0, parameter.elements(), tensor.mutable_data_ptr<float>());
-      engine.update(parameter.name, tensor);
-    }
-    engine.end_update(0);
-  }
-
   test::Results greedy(at::ScalarType dtype, int new_tokens) {
     Engine engine(source_->spec(), dtype, 20);
-    load(engine);
-    std::vector<GenerationRequest> requests;
-    for (std::size_t i = 0; i < cases_.size(); ++i) {
-      requests.push_back({static_cast<std::int64_t>(i), std::to_string(i),
-                          cases_[i].at("prompt").get<std::vector<std::int32_t>>(), 1, 0});
-    }
+    load(*source_, engine);
     SamplingOptions sampling;
     sampling.temperature = 0;
     sampling.max_new_tokens = new_tokens;
-    return test::generate(engine, requests, sampling);
+    return test::generate(engine, requests(cases_.size(), 1), sampling);
   }
-
-  std::unique_ptr<model::WeightSource> source_;
-  nlohmann::json cases_;
 };
 
 TEST_F(SmolLm2Test, GreedyTextEqualsTransformersInFloat32) {
@@ -101,7 +67,7 @@ TEST_F(SmolLm2Test, TheTextIsThatOfTheFullCacheInHalfOfIt) {
     options.max_batch = 24;
     options.kv_cache_bytes = budget * cache.page_bytes();
     Engine engine(source_->spec(), at::kBFloat16, options);
-    load(engine);
+    load(*source_, engine);
     results.push_back(test::generate(engine, requests, sampling));
     stats.push_back(engine.stats());
   }

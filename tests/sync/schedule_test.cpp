@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "learn/unit_layout.h"
 #include "model/tensor_parallel.h"
+#include "sync/small_spec.h"
 
 namespace setrl::sync {
 namespace {
@@ -22,18 +23,9 @@ using ::testing::HasSubstr;
 
 // What learn/ gives each of `learners` ranks.
 std::vector<std::vector<HeldSlice>> sharded(const std::vector<model::ParameterSpec>& table, int units, int learners) {
-  std::map<std::string, int> places;
-  for (std::size_t p = 0; p < table.size(); ++p) places[table[p].name] = static_cast<int>(p);
-  std::vector<std::vector<HeldSlice>> held(static_cast<std::size_t>(learners));
-  for (const auto& layout : learn::unit_layouts(table, units, learners)) {
-    for (int rank = 0; rank < learners; ++rank) {
-      for (const auto& slot : layout.slots) {
-        const auto slice = learn::slice_of(layout, slot, rank);
-        if (slice.begin >= slice.end) continue;
-        held[static_cast<std::size_t>(rank)].push_back({places.at(slot.parameter.name), slice.begin, slice.end});
-      }
-    }
-  }
+  const auto layouts = learn::unit_layouts(table, units, learners);
+  std::vector<std::vector<HeldSlice>> held;
+  for (int rank = 0; rank < learners; ++rank) held.push_back(learn::held_slices(layouts, table, rank));
   return held;
 }
 
@@ -45,20 +37,6 @@ PushMembers members_of(int learners, int replicas, int parts) {
     for (int t = 0; t < parts; ++t) members.replicas.back().push_back(learners + r * parts + t);
   }
   return members;
-}
-
-model::ModelSpec small_spec() {
-  model::ModelSpec spec;
-  spec.vocabulary = 160;
-  spec.hidden = 48;
-  spec.inner = 96;
-  spec.layers = 3;
-  spec.heads = 8;
-  spec.kv_heads = 4;
-  spec.head_size = 8;
-  spec.qkv_bias = true;
-  spec.qk_norm = true;
-  return spec;
 }
 
 PushSchedule small_schedule(int learners, int replicas, int parts, std::int64_t staging = 1 << 30) {
@@ -135,7 +113,8 @@ TEST(PushSchedule, EntersEachNodeOnce) {
   const auto schedule = small_schedule(kLearners, kReplicas, 1);
   std::map<int, std::int64_t> into;  // elements, by node
   schedule.for_each([&](const Transfer& transfer) {
-    if (transfer.from / kPerNode != transfer.to / kPerNode) into[transfer.to / kPerNode] += transfer.end - transfer.begin;
+    if (transfer.from / kPerNode != transfer.to / kPerNode)
+      into[transfer.to / kPerNode] += transfer.end - transfer.begin;
   });
   ASSERT_EQ(into.size(), 4u);
   for (const auto& [node, elements] : into) EXPECT_EQ(elements, small_spec().parameter_count()) << node;

@@ -15,26 +15,13 @@
 #include "learn/tiny_model.h"
 #include "learn/unit_layout.h"
 #include "support/mpi_world.h"
+#include "sync/small_spec.h"
 
 namespace setrl::sync {
 namespace {
 
 using ::testing::HasSubstr;
 using testing::world;
-
-model::ModelSpec small_spec() {
-  model::ModelSpec spec;
-  spec.vocabulary = 160;
-  spec.hidden = 48;
-  spec.inner = 96;
-  spec.layers = 3;
-  spec.heads = 8;
-  spec.kv_heads = 4;
-  spec.head_size = 8;
-  spec.qkv_bias = true;
-  spec.qk_norm = true;
-  return spec;
-}
 
 // The same on every rank; with values that only survive where bytes do: NaN payloads, infinities, -0, denormals.
 at::Tensor weights(const model::ParameterSpec& parameter, std::int64_t version, at::ScalarType dtype) {
@@ -87,15 +74,7 @@ PushRole role_of(const Split& split, int rank, const std::vector<model::Paramete
     role.replica = place / split.parts;
     role.part = place % split.parts;
   }
-  if (!role.learner) return role;
-  std::map<std::string, int> places;
-  for (std::size_t p = 0; p < table.size(); ++p) places[table[p].name] = static_cast<int>(p);
-  for (const auto& layout : learn::unit_layouts(table, units, split.learners)) {
-    for (const auto& slot : layout.slots) {
-      const auto slice = learn::slice_of(layout, slot, rank);
-      if (slice.begin < slice.end) role.held.push_back({places.at(slot.parameter.name), slice.begin, slice.end});
-    }
-  }
+  if (role.learner) role.held = learn::held_slices(learn::unit_layouts(table, units, split.learners), table, rank);
   return role;
 }
 
@@ -194,7 +173,7 @@ TEST_P(LearnerPush, EqualsTheGatheredWeights) {
   PushRole role;
   role.learner = true;
   role.replica = world().rank();
-  for (const auto& slice : learner.own_slices()) role.held.push_back({slice.parameter, slice.begin, slice.end});
+  role.held = learner.own_slices();
   const auto table = model::parameter_table(source.spec());
   PushOptions options;
   options.wire = gathered.begin()->second.scalar_type();
