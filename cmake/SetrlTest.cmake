@@ -34,9 +34,13 @@ function(setrl_test)
   if(arg_RANKS)
     target_link_libraries(${target} PRIVATE setrl_mpi_main)
     foreach(ranks IN LISTS arg_RANKS)
+      set(processors 1)
+      if(ranks GREATER 2)
+        set(processors 2)
+      endif()
       add_test(NAME ${arg_NAME}.ranks${ranks} COMMAND ${MPIEXEC_EXECUTABLE} -n ${ranks} --bind-to none $<TARGET_FILE:${target}>)
       set_tests_properties(
-        ${arg_NAME}.ranks${ranks} PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS 2 LABELS "mpi;${arg_LABELS}"
+        ${arg_NAME}.ranks${ranks} PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS ${processors} LABELS "mpi;${arg_LABELS}"
                                              ENVIRONMENT "${environment};OMP_NUM_THREADS=1")
     endforeach()
   else()

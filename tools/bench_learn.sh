@@ -16,7 +16,7 @@ work=(--bench.prompts=4 --bench.group=8 --bench.prompt=200 --bench.new=128)
 for dtype in bfloat16 float32; do
   "$setrl" bench learn --model.path="$model" --model.dtype=$dtype "${work[@]}"
   if [[ -n ${SETRL_PEER:-} ]]; then
-    "$SETRL_PEER/trl/bin/python" "$SETRL_PEER/trl_grpo_step.py" "$SETRL_PEER/smollm2" $dtype 4 8 200 128 2 2> /dev/null | tail -n 1
+    "$SETRL_PEER/trl/bin/python" -P "$SETRL_PEER/trl_grpo_step.py" "$SETRL_PEER/smollm2" $dtype 4 8 200 128 2 2> /dev/null | tail -n 1
   fi
 done
 

@@ -29,8 +29,8 @@ for ((turn = 0; turn < ${TURNS:-2}; ++turn)); do
   [[ -z ${SETRL2:-} ]] || setrl "$SETRL2"
   for peer in ${SETRL_PEER:+${PEERS:-vllm}}; do
     case $peer in
-      vllm) line "$SETRL_PEER/vllm/bin/python" "$SETRL_PEER/vllm_generate.py" "$model" "$dtype" "$batch" "$prompt" "$new" "$group" ;;
-      hf) line "$SETRL_PEER/trl/bin/python" "$SETRL_PEER/hf_generate.py" "$model" "$dtype" "$batch" "$prompt" "$new" ;;
+      vllm) line "$SETRL_PEER/vllm/bin/python" -P "$SETRL_PEER/vllm_generate.py" "$model" "$dtype" "$batch" "$prompt" "$new" "$group" ;;
+      hf) line "$SETRL_PEER/trl/bin/python" -P "$SETRL_PEER/hf_generate.py" "$model" "$dtype" "$batch" "$prompt" "$new" ;;
       *) echo "unknown peer $peer" >&2 && exit 2 ;;
     esac
   done

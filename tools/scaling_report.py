@@ -136,7 +136,7 @@ def plot(path, runs, kind, forecasts):
         bottom = [a + b for a, b in zip(bottom, heights)]
     right.set_xticks(list(places), [str(n) for n in ranks])
     right.set(xlabel="ranks", ylabel="seconds of a step", title="where the time goes")
-    right.legend(frameon=False)
+    right.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     for axis in (left, middle):
         axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     left.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))

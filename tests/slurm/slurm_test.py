@@ -258,7 +258,6 @@ class Ends(OnCluster):
         subprocess.run([SETRL, "export", os.path.dirname(whole[-1]), f"--output={out}"], check=True, capture_output=True)
 
     def test_a_plan_that_does_not_fit_is_refused(self):
-        start = time.monotonic()
         job = self.submit("cpu_demo.sh", "--run.steps=1000", SETRL_MACHINE=os.path.join(SOURCE, "tests/slurm/node.cfg"),
                           SETRL_PLAN="--machine.memory_gb=0.1")
         self.finish(job, "FAILED", seconds=40)
@@ -266,7 +265,6 @@ class Ends(OnCluster):
         self.assertIn("the plan does not fit", self.output())
         self.assertIn("start fewer ranks a node", self.output())
         self.assertFalse(os.path.exists(self.run_dir), "the run must not have begun")
-        self.assertLess(time.monotonic() - start, 40)
 
     def test_a_folder_that_nodes_do_not_share_is_refused(self):
         # Every node has a /dev/shm of its own.
