@@ -31,20 +31,23 @@ def why_not():
     return None
 
 
-def free_ports(count):
-    """Consecutive ports that nobody listens on, below the range from which connections get theirs."""
-    for first in range(11000 + os.getpid() % 8000, 30000, count + 1):
-        sockets = []
+def reserve_ports(count):
+    """(first, reservation): consecutive ports that nobody listens on, below the range from which connections get theirs.
+    They are this process's as long as it keeps the reservation, an abstract socket that only one can bind."""
+    block = 64
+    for first in range(11000 + os.getpid() % 250 * block, 30000, block):
+        reservation = socket.socket(socket.AF_UNIX)
+        probes = []
         try:
+            reservation.bind(f"\0setrl-test-ports-{first}")
             for port in range(first, first + count):
-                probe = socket.socket()
-                sockets.append(probe)
-                probe.bind(("127.0.0.1", port))
-            return first
+                probes.append(socket.socket())
+                probes[-1].bind(("127.0.0.1", port))
+            return first, reservation
         except OSError:
-            continue
+            reservation.close()
         finally:
-            for probe in sockets:
+            for probe in probes:
                 probe.close()
     raise RuntimeError("no free ports")
 
@@ -59,6 +62,7 @@ class Cluster:
         self.folder = tempfile.mkdtemp(prefix="setrl-slurm-")
         self.processes = {}
         self.mounts = []
+        self.ports = None
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "PMIX_", "OMPI_"))}
         self.environment = dict(
             clean, PATH=SEARCH, SLURM_CONF=self.path("slurm.conf"), LC_ALL="C",
@@ -100,6 +104,8 @@ class Cluster:
         for mount in self.mounts:
             subprocess.run(["umount", "-l", mount], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.ports:
+            self.ports.close()
 
     def small_disk(self, megabytes):
         """A file system of this size, to be made before start(): all nodes inherit it."""
@@ -155,7 +161,7 @@ class Cluster:
     # ------------------------------------------------------------------ inside
 
     def _configure(self):
-        first = free_ports(len(self.gpus) + 1)
+        first, self.ports = reserve_ports(len(self.gpus) + 1)
         user = getpass.getuser()
         lines = [
             "ClusterName=setrl", f"SlurmctldHost={socket.gethostname().split('.')[0]}(127.0.0.1)", f"SlurmctldPort={first}",
