@@ -128,9 +128,9 @@ class Faults(AsyncProgram):
             process.communicate(timeout=120)
             self.assertNotIn(process.returncode, (0, 2, 75))
             self.expect_gone(ranks)
-        process, ranks = self.begin("hangs", 1, "--run.deadline_s=2")
+        process, ranks = self.begin("hangs", 1, "--run.deadline_s=4")
         os.kill(ranks[self.FOLLOWER], signal.SIGSTOP)
-        self.assertIn("waited longer than 2 s", self.finish(process, 3))
+        self.assertIn("waited longer than 4 s", self.finish(process, 3))
         self.expect_gone(ranks)
 
 

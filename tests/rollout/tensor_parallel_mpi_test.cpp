@@ -89,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(Families, TensorParallelTest,
                                                                        : "qwen3";
                          });
 
-TEST(TensorParallelPlanTest, BudgetIsTheSmallestOfTheRanks) {
+TEST(TensorParallelPlanTest, BudgetAndBatchAreTheSmallestOfTheRanks) {
   at::set_num_threads(1);
   const auto spec = divisible_spec(model::Family::llama);
   SamplingOptions sampling;
@@ -101,6 +101,7 @@ TEST(TensorParallelPlanTest, BudgetIsTheSmallestOfTheRanks) {
   const auto pages = testing::world().rank() == 0 ? 13 : 200;
   const std::int64_t local_page = spec.layers * (spec.kv_heads / testing::world().size()) * 32 * (12 + 32) * 4;
   options.kv_cache_bytes = pages * local_page;
+  options.max_batch = 8 + testing::world().rank();
   Engine tight(spec, at::kFloat, options, &testing::world());
   test::load(free, test::random_tensors(spec));
   test::load(tight, test::random_tensors(spec));
