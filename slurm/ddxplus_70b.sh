@@ -11,5 +11,4 @@
 #SBATCH hetjob
 #SBATCH --partition=cpu --nodes=4 --ntasks-per-node=8 --cpus-per-task=4 --mem=0 --exclusive
 export SETRL_MACHINE=${SETRL_MACHINE:-configs/machines/h100_8x.cfg}
-export SETRL_PLAN=${SETRL_PLAN---plan.tensor_parallel=8}
 exec "${SETRL_ROOT:-$SLURM_SUBMIT_DIR}/launch/slurm_run.sh" train --config "${SETRL_CONFIG:-configs/ddxplus_70b.cfg}" "$@"

@@ -36,7 +36,8 @@ int ask(const config::ParsedCommand& command, comm::Communicator& world) {
   std::string question = config.ask.question;
   if (question.empty()) std::getline(std::cin, question);
   if (question.empty()) throw_user_error("ask: no question; give it as an argument or on standard input");
-  const auto session = roles::open_session(config, topology::Plan{{{true, true, false}}, {0}, {0}, {}}, world);
+  const auto session =
+      roles::open_session(config, topology::plan_of({topology::RankPlan{true, true, false}}, 1), world);
 
   // The task's own system message, with the question in the place of the case.
   Problem problem = session->task->problem("test", 0);

@@ -18,14 +18,9 @@ namespace {
 
 // With several ranks the first verifies and the others are rollout ranks that have generated already.
 topology::Plan plan_of(int world_size) {
-  topology::Plan plan;
-  plan.verifier_ranks = {0};
-  for (int rank = 0; rank < world_size; ++rank) {
-    const bool rollout = world_size == 1 || rank > 0;
-    plan.ranks.push_back({rollout, rank == 0, false});
-    if (rollout) plan.rollout_ranks.push_back(rank);
-  }
-  return plan;
+  std::vector<topology::RankPlan> roles;
+  for (int rank = 0; rank < world_size; ++rank) roles.push_back({world_size == 1 || rank > 0, rank == 0, false});
+  return topology::plan_of(std::move(roles), 1);
 }
 
 // What a policy might write for a problem: a gold set after `think_tokens` of thought; of every four completions one

@@ -9,12 +9,9 @@ namespace setrl::commands {
 
 int eval(const config::ParsedCommand& command, comm::Communicator& world) {
   // Every rank generates and grades its share.
-  topology::Plan plan;
-  for (int rank = 0; rank < world.size(); ++rank) {
-    plan.ranks.push_back({true, true, false});
-    plan.rollout_ranks.push_back(rank);
-    plan.verifier_ranks.push_back(rank);
-  }
+  const auto plan =
+      topology::plan_of(std::vector<topology::RankPlan>(static_cast<std::size_t>(world.size()), {true, true, false}),
+                        command.config.rollout.tensor_parallel);
   const std::string& folder = command.config.run.dir;
   if (world.rank() == 0 && std::filesystem::exists(folder + "/eval.json")) {
     throw_user_error("run.dir '{}' holds an eval.json already; give another run.dir", folder);

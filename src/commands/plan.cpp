@@ -50,9 +50,6 @@ void add_missing_back_ends(const RunConfig& config, std::vector<std::string>& mi
   if (config.machine.device == "gpu") {
     misfits.push_back("this build of setrl computes on CPUs: the forecast for machine.device = gpu is arithmetic only");
   }
-  if (config.plan.tensor_parallel > 1) {
-    misfits.push_back("this build of setrl keeps a whole model on each rollout rank: set plan.tensor_parallel = 1");
-  }
 }
 
 nlohmann::ordered_json memory_json(const topology::MemoryUse& use) {
@@ -71,6 +68,7 @@ nlohmann::ordered_json to_json(const topology::Forecast& f, const RunConfig& con
           {"ranks", f.plan.ranks.size()},
           {"nodes", f.where.nodes},
           {"ranks_per_node", f.where.ranks_per_node},
+          {"rollout_replicas", f.plan.replicas()},
           {"topology",
            {{"learner", f.plan.learner_ranks.size()},
             {"rollout", f.plan.rollout_ranks.size()},

@@ -9,23 +9,18 @@ namespace setrl::commands {
 
 namespace {
 
-topology::Plan all_ranks(int world_size, const topology::RankPlan& roles) {
-  topology::Plan plan;
-  for (int rank = 0; rank < world_size; ++rank) {
-    plan.ranks.push_back(roles);
-    if (roles.rollout) plan.rollout_ranks.push_back(rank);
-    if (roles.verifier) plan.verifier_ranks.push_back(rank);
-    if (roles.learner) plan.learner_ranks.push_back(rank);
-  }
-  return plan;
+topology::Plan all_learn(int world_size) {
+  return topology::plan_of(std::vector<topology::RankPlan>(static_cast<std::size_t>(world_size), {false, false, true}),
+                           1);
 }
 
 }  // namespace
 
 int train(const config::ParsedCommand& command, comm::Communicator& world) {
   const RunConfig& config = command.config;
-  const auto plan = config.learn.replay.empty() ? topology::make_plan(config.topology, world.size())
-                                                : all_ranks(world.size(), {false, false, true});
+  const auto plan = config.learn.replay.empty()
+                        ? topology::make_plan(config.topology, world.size(), config.rollout.tensor_parallel)
+                        : all_learn(world.size());
   if (command.dry_run) {
     if (world.rank() == 0) fmt::print("{}", topology::describe(plan));
     return kExitDone;
@@ -34,8 +29,7 @@ int train(const config::ParsedCommand& command, comm::Communicator& world) {
 }
 
 int sft(const config::ParsedCommand& command, comm::Communicator& world) {
-  return roles::run_supervised(
-      *roles::open_session(command.config, all_ranks(world.size(), {false, false, true}), world));
+  return roles::run_supervised(*roles::open_session(command.config, all_learn(world.size()), world));
 }
 
 }  // namespace setrl::commands

@@ -270,6 +270,10 @@ void rollout_options(Table& t) {
   t.number("rollout.min_p", at, &S::min_p, 0, 1, "", "Drop tokens less likely than this times the most likely.");
   t.integer("rollout.max_batch", at, &S::max_batch, 1, 4096, "sequences", "Sequences decoded together.",
             Effect::machine);
+  t.integer("rollout.tensor_parallel", at, &S::tensor_parallel, 1, 1024, "ranks",
+            "So many consecutive rollout ranks hold one model together (a replica). Must divide the rollout ranks, and "
+            "the model's heads, key/value heads, inner columns and vocabulary. 1: a whole model on each.",
+            Effect::machine);
   t.integer("rollout.replacement_rounds", at, &S::replacement_rounds, 0, 100, "rounds",
             "Extra rounds of a step that replace groups whose rewards are all equal (dynamic sampling).");
   t.integer(
@@ -483,8 +487,6 @@ void plan_options(Table& t) {
            "Mean length of a prompt; 0: the longest (task.max_prompt_tokens).", request);
   t.number("plan.new_tokens", at, &S::new_tokens, 0, 1e9, "tokens",
            "Mean length of a completion; 0: the longest (rollout.max_new_tokens).", request);
-  t.integer("plan.tensor_parallel", at, &S::tensor_parallel, 1, 1024, "ranks",
-            "Rollout ranks that share one copy of the model, in the forecast.", request);
   t.flag("plan.json", at, &S::json, "Print one JSON object instead of the table.", request);
   t.flag("plan.check", at, &S::check, "End with code 2 where something does not fit, saying what to change.", request);
 }

@@ -85,6 +85,7 @@ struct RolloutSection {
   double top_p = 1.0;
   double min_p = 0.0;
   int max_batch = 64;                      // sequences decoded together
+  int tensor_parallel = 1;                 // consecutive rollout ranks that hold one model together
   int max_staleness = 0;                   // steps that generation may run ahead of the update
   int replacement_rounds = 0;              // extra rounds that replace groups without signal (dynamic sampling)
   std::int64_t kv_cache_bytes = 0;         // most memory of keys and values a rank, 0 = half of what is free
@@ -210,7 +211,6 @@ struct PlanSection {
   int ranks_per_node = 0;      // 0 = one a device
   double prompt_tokens = 0;    // mean; 0 = task.max_prompt_tokens
   double new_tokens = 0;       // mean; 0 = rollout.max_new_tokens
-  int tensor_parallel = 1;     // ranks that share one rollout model
   bool json = false;
   bool check = false;
 };

@@ -22,8 +22,8 @@ class Dispenser {
     int prompts_per_step = 0;
     int replacement_rounds = 0;
     int max_staleness = 0;
-    int samples = 1;  // completions of a training item
-    std::vector<int> rollout_ranks;
+    int samples = 1;                 // completions of a training item
+    std::vector<int> rollout_ranks;  // where several hold one model: their leads
   };
   // The step's items of a round: round 0 is the step itself, later ones replace groups without signal.
   using Items = std::function<std::vector<WorkItem>(std::int64_t step, int round, std::int64_t first_index, int count)>;

@@ -18,9 +18,8 @@ std::vector<Group> evaluate_policy(const Session& session, RolloutRole* rollout,
   if (session.is_root()) {
     groups = station.evaluate(0);
     station.end(false);
-  } else {
-    station.work_until([&] { return station.ended(); });
   }
+  station.work_until([&] { return station.ended(); });  // the root too: it may have followers to tell
   station.close();
   return groups;
 }

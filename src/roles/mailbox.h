@@ -16,6 +16,7 @@ namespace setrl::roles {
 
 enum class LetterKind : std::uint8_t {
   item,
+  step,
   standing,
   finished,
   generated,
@@ -29,12 +30,17 @@ enum class LetterKind : std::uint8_t {
   end,
 };
 
-// --- between the dispenser (on the first rollout rank) and rollout ranks ---
+// --- between the dispenser (on the first rollout rank) and rollout ranks: the leads of their replicas ---
 
-// Generate this one. Step 0 is the evaluation.
+// Generate this one. Step 0 is the evaluation. A lead passes it on to its followers.
 struct ItemNote {
   static constexpr LetterKind kKind = LetterKind::item;
   std::int64_t step = 0, index = 0, problem = 0;
+};
+
+// Lead -> its followers: it begins a step of the engine that they hold together.
+struct StepNote {
+  static constexpr LetterKind kKind = LetterKind::step;
 };
 
 // How a rollout rank stands.
@@ -88,7 +94,7 @@ struct ClosedNote {
   Straggler straggler;
 };
 
-// Root -> all that are no learners: the learners push these weights now.
+// Root -> all that are no learners, to followers through their lead: the learners push these weights now.
 struct PublishedNote {
   static constexpr LetterKind kKind = LetterKind::published;
   std::int64_t version = 0;
@@ -106,7 +112,7 @@ struct StopNote {
   static constexpr LetterKind kKind = LetterKind::stop;
 };
 
-// Root -> all that are no learners: what is in flight is no longer wanted.
+// Root -> all that are no learners, to followers through their lead: what is in flight is no longer wanted.
 struct EndNote {
   static constexpr LetterKind kKind = LetterKind::end;
   bool stopped = false;

@@ -1,7 +1,5 @@
 #include "roles/policy_push.h"
 
-#include <algorithm>
-
 #include "model/decoder.h"
 
 namespace setrl::roles {
@@ -11,8 +9,9 @@ void PolicyPush::prepare() {
   mine.learner = learner_ != nullptr;
   if (mine.learner) mine.held = learner_->own_slices();
   if (engine_ != nullptr) {
-    const auto& ranks = session_.plan.rollout_ranks;
-    mine.replica = static_cast<int>(std::find(ranks.begin(), ranks.end(), session_.world.rank()) - ranks.begin());
+    const auto place = session_.plan.part_of(session_.world.rank());
+    mine.replica = place.replica;
+    mine.part = place.part;
   }
   sync::PushOptions options;
   options.wire = model::choose_dtype(session_.config.model.dtype);
@@ -20,17 +19,19 @@ void PolicyPush::prepare() {
 }
 
 void PolicyPush::run(std::int64_t version) {
-  const auto into_engine = [this](const model::ParameterSpec& parameter, const at::Tensor& tensor) {
-    engine_->update(parameter.name, tensor);
-  };
   if (engine_ != nullptr) engine_->begin_update();
   if (session_.groups.push) {
     if (!push_) prepare();
     push_->run(
-        version, [this](int unit) { return learner_->own_values(unit); }, into_engine);
+        version, [this](int unit) { return learner_->own_values(unit); },
+        [this](const model::ParameterSpec& parameter, const at::Tensor& part) {
+          engine_->update_part(parameter.name, part);
+        });
   } else if (learner_ != nullptr && engine_ != nullptr) {
     // Whoever generates learns too, and has all weights at hand.
-    learner_->for_each_parameter(into_engine);
+    learner_->for_each_parameter([this](const model::ParameterSpec& parameter, const at::Tensor& whole) {
+      engine_->update(parameter.name, whole);
+    });
   }
   if (engine_ != nullptr) engine_->end_update(version);
 }

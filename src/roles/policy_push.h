@@ -17,7 +17,8 @@ class PolicyPush {
   PolicyPush(const Session& session, learn::Learner* learner, rollout::Engine* engine)
       : session_(session), learner_(learner), engine_(engine) {}
 
-  // Collective over learners and rollout ranks; nothing on others. The first call also makes the schedule.
+  // Collective over learners and rollout ranks, each of which gets the part of the model that it holds; nothing on
+  // others. The first call also makes the schedule.
   void run(std::int64_t version);
 
  private:

@@ -24,7 +24,7 @@ rollout::TextSide text_side(const Policy& policy, const text::Grammar& grammar) 
 RolloutRole::RolloutRole(const Session& session)
     : session_(session),
       engine_(session.policy.weights->spec(), model::choose_dtype(session.config.model.dtype),
-              rollout::engine_options(session.config)),
+              rollout::engine_options(session.config), session.groups.replica.get()),
       sampling_(rollout::sampling_options(session.config, text_side(session.policy, session.grammar))),
       push_(session, nullptr, &engine_) {}
 
@@ -73,7 +73,7 @@ void RolloutRole::step(StepReport& report, const std::function<void(const Group&
       });
   // A pass that only reads prompts counts as training's.
   report.rollout_s += clock.seconds() * (tokens > 0 ? static_cast<double>(trained) / static_cast<double>(tokens) : 1);
-  report.new_tokens += static_cast<double>(trained);
+  if (!session_.plan.follows(session_.world.rank())) report.new_tokens += static_cast<double>(trained);
 }
 
 std::int64_t RolloutRole::room() const {

@@ -1,4 +1,5 @@
-// A rollout rank: generates the groups that it is given, and takes new weights between two steps of its engine.
+// A rollout rank: generates the groups that it is given, and takes new weights between two steps of its engine. Ranks
+// that hold one model together are given the same, and make all calls here together (station.h).
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ class RolloutRole {
   void take(const ItemNote& item);
   bool idle() const { return engine_.idle(); }
   // One step of the engine. `finished` sees each group that is whole. Adds seconds and tokens to `report`, those of
-  // evaluations left out.
+  // evaluations left out; a follower's tokens are its lead's.
   void step(StepReport& report, const std::function<void(const Group&)>& finished);
 
   // To be told to the dispenser.

@@ -142,6 +142,17 @@ void prepare_folders(const Session& session) {
   fs::rename(dir + "/logs/why.txt", dir + "/logs/why.before.txt", failure);
 }
 
+void say_replica(const Session& session) {
+  const topology::Plan& plan = session.plan;
+  const auto mine = plan.part_of(session.world.rank());
+  if (!session.groups.replica || mine.replica < 0) return;
+  log::info("rollout replica {} of {}: part {} of {}{}", mine.replica + 1, plan.replicas(), mine.part + 1,
+            plan.tensor_parallel,
+            mine.part == 0
+                ? ", its lead"
+                : fmt::format("; its lead is rank {}", plan.leads()[static_cast<std::size_t>(mine.replica)]));
+}
+
 std::string share_from_root(comm::Communicator& world, std::string text) {
   std::uint64_t length = text.size();
   world.broadcast(&length, sizeof length, 0);
@@ -221,6 +232,7 @@ std::optional<ResumePoint> open_run_directory(const Session& session, const std:
   choice.folders.pop_back();
 
   log::open_file(fmt::format("{}/logs/rank-{:04}.log", session.config.run.dir, session.world.rank()));
+  say_replica(session);
   comm::set_report_file(session.config.run.dir + "/logs/why.txt", session.world.rank(), session.world.size());
   auto point = load_first_good(session, choice, kind, load);
   if (session.is_root()) publish_text(session.config.run.dir + "/config.cfg", config::dump(session.config));

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "base/system.h"
 #include "config/options.h"
+#include "rollout/tensor_shard.h"
 
 namespace setrl::roles {
 
@@ -56,8 +57,11 @@ std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan pl
                     plan.ranks.at(static_cast<std::size_t>(world.rank())).role_name());
   at::set_num_threads(compute_threads(config, plan, world));
   auto groups = topology::make_groups(world, plan);
+  Policy policy = open_policy(config);
+  // On every rank, so that all refuse alike before anything is done.
+  rollout::TensorShard::check(policy.weights->spec(), plan.tensor_parallel);
   std::unique_ptr<Session> session(new Session{
-      config, world, std::move(plan), std::move(groups), open_policy(config), tasks::make_task(config),
+      config, world, std::move(plan), std::move(groups), std::move(policy), tasks::make_task(config),
       text::grammar_of(config), config::config_hash(config), nullptr, std::make_unique<store::StoreThread>()});
   if (evaluation_config(config).task.k != config.task.k) {
     session->single_answer_task = tasks::make_task(evaluation_config(config));

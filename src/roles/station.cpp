@@ -20,7 +20,13 @@ constexpr int kRoot = 0;
 
 Station::Station(const Session& session, RolloutRole* rollout, VerifierRole* verifier, LearnerRole* learner,
                  std::int64_t first_step, std::int64_t last_step)
-    : session_(session), rollout_(rollout), verifier_(verifier), learner_(learner), mail_(session.world) {
+    : session_(session),
+      rollout_(rollout),
+      verifier_(verifier),
+      learner_(learner),
+      followers_(session.plan.followers_of(session.world.rank())),
+      follows_(session.plan.follows(session.world.rank())),
+      mail_(session.world) {
   if (rollout == nullptr || session.plan.rollout_ranks.front() != mail_.rank()) return;
   const RunConfig& config = session.config;
   Dispenser::Plan plan;
@@ -30,7 +36,7 @@ Station::Station(const Session& session, RolloutRole* rollout, VerifierRole* ver
   plan.replacement_rounds = config.rollout.replacement_rounds;
   plan.max_staleness = session.max_staleness();
   plan.samples = config.rollout.group_size;
-  plan.rollout_ranks = session.plan.rollout_ranks;
+  plan.rollout_ranks = session.plan.leads();
   dispenser_ =
       std::make_unique<Dispenser>(plan, [&session](std::int64_t step, int round, std::int64_t first_index, int count) {
         return training_items(session, step, round, first_index, count);
@@ -48,7 +54,7 @@ void Station::turn() {
     take_letters();
     return;
   }
-  const bool grades = !to_grade_.empty(), generates = rollout_ != nullptr && !rollout_->idle();
+  const bool grades = !to_grade_.empty(), generates = may_generate();
   if (grades) {
     Group group = std::move(to_grade_.front());
     to_grade_.pop_front();
@@ -70,7 +76,18 @@ void Station::take_letters() {
   }
 }
 
+bool Station::may_generate() const {
+  if (follows_) return step_begun_;
+  return rollout_ != nullptr && !rollout_->idle();
+}
+
 void Station::generate() {
+  if (follows_) {
+    step_begun_ = false;
+    rollout_->step(report_, [](const Group&) {});  // its lead delivers
+    return;
+  }
+  tell_followers(StepNote{});
   const int dispenser = session_.plan.rollout_ranks.front();
   rollout_->step(report_, [&](const Group& group) {
     mail_.send(owner(session_.plan.verifier_ranks, group.index), GeneratedNote{}, &group);
@@ -86,12 +103,19 @@ void Station::generate() {
 }
 
 void Station::tell_standing() {
+  if (follows_) return;
   mail_.send(session_.plan.rollout_ranks.front(), rollout_->standing());
 }
 
 void Station::receive(const Letter& letter) {
   switch (letter.kind) {
-    case LetterKind::item: rollout_->take(letter.note<ItemNote>()); return;
+    case LetterKind::item: {
+      const auto note = letter.note<ItemNote>();
+      rollout_->take(note);  // first: an item that is refused is refused once
+      tell_followers(note);
+      return;
+    }
+    case LetterKind::step: step_begun_ = true; return;
     case LetterKind::standing:
       dispenser_->standing(letter.source, letter.note<StandingNote>());
       dispense();
@@ -133,10 +157,13 @@ void Station::receive(const Letter& letter) {
       return;
     }
     case LetterKind::stop: stop_asked_ = true; return;
-    case LetterKind::end:
+    case LetterKind::end: {
+      const auto note = letter.note<EndNote>();
+      tell_followers(note);
       ended_ = true;
-      stopped_ = letter.note<EndNote>().stopped;
+      stopped_ = note.stopped;
       return;
+    }
   }
 }
 
@@ -167,6 +194,7 @@ void Station::grade(Group group) {
 }
 
 void Station::take_weights(const PublishedNote& note) {
+  tell_followers(note);
   comm::set_place(session_.role().role_name(), note.version + 1);
   if (rollout_ != nullptr) {
     rollout_->pull_weights(note.version);
@@ -209,8 +237,14 @@ std::vector<Group> Station::evaluate(std::int64_t version) {
 template <typename Note>
 void Station::tell_assistants(const Note& note) {
   for (int rank = 0; rank < session_.world.size(); ++rank) {
-    if (!session_.plan.ranks[static_cast<std::size_t>(rank)].learner) mail_.send(rank, note);
+    const bool learns = session_.plan.ranks[static_cast<std::size_t>(rank)].learner;
+    if (!learns && !session_.plan.follows(rank)) mail_.send(rank, note);
   }
+}
+
+template <typename Note>
+void Station::tell_followers(const Note& note) {
+  for (const int rank : followers_) mail_.send(rank, note);
 }
 
 void Station::publish(const PublishedNote& note) {

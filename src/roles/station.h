@@ -1,6 +1,11 @@
 // What one rank does, whichever roles it has: takes letters out of its box, generates while it has something to, and
 // passes on what is done. The same loop runs synchronous and asynchronous training (rollout.max_staleness) and
 // evaluations, in one process and in thousands.
+//
+// Ranks that hold a model together (rollout.tensor_parallel) must make the same calls of their engines in the same
+// order. Their lead makes the order: whatever changes its engine (items, steps, new weights, the end) it passes on as a
+// letter, before it waits for its followers in a step or in the push. So a follower needs no loop of its own, and is
+// idle where its lead is.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +53,7 @@ class Station {
   void publish(const PublishedNote& note);
   void end(bool stopped);
 
-  // After this rank's engine got new weights.
+  // After this rank's engine got new weights. Nothing on a follower.
   void tell_standing();
 
   bool stop_asked() const { return stop_asked_; }  // root: by a signal to a rank that is no learner
@@ -71,12 +76,18 @@ class Station {
   void take_weights(const PublishedNote& note);
   void dispense();
   template <typename Note>
-  void tell_assistants(const Note& note);  // all that are no learners
+  void tell_assistants(const Note& note);  // all that are no learners; followers hear it from their lead
+  template <typename Note>
+  void tell_followers(const Note& note);
+  bool may_generate() const;
 
   const Session& session_;
   RolloutRole* rollout_;
   VerifierRole* verifier_;
   LearnerRole* learner_;
+  const std::vector<int> followers_;  // of this rank
+  const bool follows_;
+  bool step_begun_ = false;  // by this follower's lead, which waits in it
   Mailbox mail_;
   std::unique_ptr<Dispenser> dispenser_;  // on the first rollout rank
   Stopwatch clock_;                       // of the dispenser

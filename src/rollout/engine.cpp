@@ -13,10 +13,10 @@ namespace setrl::rollout {
 
 namespace {
 
-// Ranks that share a model plan alike: with the smallest of their budgets (0: none).
-std::int64_t smallest(std::int64_t bytes, comm::Communicator* ranks) {
-  if (ranks == nullptr) return bytes;
-  double least = bytes > 0 ? static_cast<double>(bytes) : std::numeric_limits<double>::max();
+// Ranks that share a model plan alike: with the smallest of their budgets (0: none) and batches.
+std::int64_t smallest(std::int64_t own, comm::Communicator* ranks) {
+  if (ranks == nullptr) return own;
+  double least = own > 0 ? static_cast<double>(own) : std::numeric_limits<double>::max();
   ranks->all_reduce(&least, 1, comm::Reduction::min);
   return least < std::numeric_limits<double>::max() ? static_cast<std::int64_t>(least) : 0;
 }
@@ -29,7 +29,7 @@ struct Engine::State {
         weights(spec, bf16, TensorShard::of(spec, ranks)),
         cache(weights.local(), bf16, smallest(given.kv_cache_bytes, ranks)),
         forward(weights, kernels, cache),
-        scheduler(weights.spec(), kernels, cache, forward, given.max_batch),
+        scheduler(weights.spec(), kernels, cache, forward, static_cast<int>(smallest(given.max_batch, ranks))),
         options(given) {}
 
   const Kernels& kernels;
@@ -97,8 +97,12 @@ void Engine::begin_update() {
   state_->weights.begin_update();
 }
 
-void Engine::update(const std::string& name, const at::Tensor& tensor) {
-  state_->weights.update(name, tensor);
+void Engine::update(const std::string& name, const at::Tensor& whole) {
+  state_->weights.update(name, whole);
+}
+
+void Engine::update_part(const std::string& name, const at::Tensor& part) {
+  state_->weights.update_part(name, part);
 }
 
 void Engine::end_update(std::int64_t version) {

@@ -72,7 +72,7 @@ class Engine {
   // in flight (each prompt once; kept for later requests), logits of max_batch rows.
   //
   // `ranks` of more than one member: tensor parallelism. Each member holds its part of every layer, makes the same
-  // calls with the same arguments in the same order (its share of the options' kv_cache_bytes: the smallest counts),
+  // calls with the same arguments in the same order (of the options' kv_cache_bytes and max_batch the smallest counts),
   // and sees the same results. Sums over ranks are in rank order: results are the same in every run with this number of
   // ranks, and differ from those of one rank by float32 rounding of the two sums a layer. Throws UserError where heads,
   // kv heads, inner columns or vocabulary do not divide. `ranks` must outlive the engine.
@@ -85,7 +85,9 @@ class Engine {
   // Requests may be in flight (see KvOnUpdate): their completions keep the version of their first token as
   // oldest_version and get that of their last one as newest_version.
   void begin_update();
-  void update(const std::string& name, const at::Tensor& tensor);
+  void update(const std::string& name, const at::Tensor& whole);
+  // The same where the tensor comes cut: this rank's part of it, in the shape of model::part_shape.
+  void update_part(const std::string& name, const at::Tensor& part);
   void end_update(std::int64_t version);  // throws BugError where a parameter never came
   std::int64_t version() const;
 

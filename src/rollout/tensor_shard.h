@@ -13,8 +13,9 @@ struct TensorShard {
   int rank = 0, ranks = 1;
   comm::Communicator* comm = nullptr;  // of these ranks; null where there is one; must outlive the engine
 
+  static TensorShard of(const model::ModelSpec& spec, comm::Communicator* comm);  // throws as check does
   // Throws UserError naming what does not divide by the number of ranks, and which numbers would do.
-  static TensorShard of(const model::ModelSpec& spec, comm::Communicator* comm);
+  static void check(const model::ModelSpec& spec, int ranks);
   // The spec with this rank's heads, kv_heads, inner and vocabulary.
   model::ModelSpec local(const model::ModelSpec& spec) const;
   // This rank's first of `count` things.

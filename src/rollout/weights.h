@@ -31,9 +31,10 @@ class Weights {
   Weights(const model::ModelSpec& spec, bool bf16, const TensorShard& shard);
 
   void begin_update();
-  // Takes this rank's part of a whole tensor, rounds to the storage type and packs at once. Throws BugError on an
-  // unknown name or a wrong shape.
-  void update(const std::string& name, const at::Tensor& tensor);
+  // Rounds to the storage type and packs at once: this rank's part of a whole tensor, or that part as it is
+  // (model::part_shape). Both throw BugError on an unknown name or a wrong shape.
+  void update(const std::string& name, const at::Tensor& whole);
+  void update_part(const std::string& name, const at::Tensor& part);
   void end_update();  // throws BugError naming a parameter that never came
 
   bool ready() const { return ready_; }
@@ -47,7 +48,8 @@ class Weights {
 
  private:
   void set_vector(std::vector<float>& to, const at::Tensor& tensor, std::int64_t offset);
-  at::Tensor part_of(const std::string& name, const at::Tensor& tensor) const;
+  const model::ParameterSpec& parameter(const std::string& name) const;
+  void take(const std::string& name, const at::Tensor& part);
   void update_layer(LayerWeights& layer, const std::string& part, const at::Tensor& tensor);
 
   const model::ModelSpec spec_, local_;
@@ -56,7 +58,7 @@ class Weights {
   std::vector<LayerWeights> layers_;
   PackedMatrix embedding_, head_;
   std::vector<float> final_norm_;
-  std::unordered_map<std::string, std::vector<std::int64_t>> shapes_;
+  std::unordered_map<std::string, model::ParameterSpec> parameters_;
   std::unordered_set<std::string> missing_;
 };
 

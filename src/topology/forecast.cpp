@@ -23,7 +23,7 @@ MemoryUse rank_memory(const Forecast& f, const RankPlan& roles) {
 void add_memory(Forecast& f, const MachineSection& machine) {
   const double process = machine.process_gb * kGiga;
   const auto& where = f.where;
-  const int engines = std::max(1, where.rollout.ranks / f.work.tensor_parallel);
+  const int engines = f.plan.replicas();
   f.learner = learner_memory(f.shape, f.work, where.learner.ranks, groups_of_one(f.work, where.learner.ranks), process);
   f.rollout = rollout_memory(f.shape, f.work, groups_of_one(f.work, engines), process);
   f.verifier = verifier_memory(f.work, groups_of_one(f.work, where.verifier.ranks), process);
@@ -59,7 +59,7 @@ std::string learner_advice(const Forecast& f) {
 
 std::string rollout_advice(const Forecast& f) {
   if (f.rollout.kv_cache > f.rollout.weights) return "lower rollout.max_batch";
-  return "use devices with more memory, or a smaller model";
+  return "raise rollout.tensor_parallel";
 }
 
 void add_misfits(Forecast& f, const MachineSection& machine) {
@@ -89,22 +89,23 @@ void add_misfits(Forecast& f, const MachineSection& machine) {
         "a prompt of {:.0f} with a completion of {:.0f} tokens exceeds learn.micro_batch_tokens = {}: raise it",
         f.work.prompt_tokens, f.work.new_tokens, f.work.micro_batch_tokens));
   }
-  if (f.work.tensor_parallel > 1 && f.where.rollout.ranks % f.work.tensor_parallel != 0) {
-    misfits.push_back(
-        fmt::format("{} rollout ranks are no multiple of plan.tensor_parallel = {}: change topology.rollout",
-                    f.where.rollout.ranks, f.work.tensor_parallel));
+  if (!f.shape.divides_by(f.work.tensor_parallel)) {
+    misfits.push_back(fmt::format(
+        "rollout.tensor_parallel = {} does not divide {} heads, {} key/value heads, {} inner columns and {} words of "
+        "vocabulary",
+        f.work.tensor_parallel, f.shape.heads, f.shape.kv_heads, f.shape.inner, f.shape.vocabulary));
   }
 }
 
 void add_notes(Forecast& f) {
-  const int learners = f.where.learner.ranks, engines = f.where.rollout.ranks / f.work.tensor_parallel;
+  const int learners = f.where.learner.ranks, engines = f.plan.replicas();
   const auto idle = [&](const char* what, int count) {
     if (count <= f.work.prompts) return;
     f.notes.push_back(fmt::format("{} problems a step keep {} of {} {} busy: a group is generated and trained on whole",
                                   f.work.prompts, f.work.prompts, count, what));
   };
   idle("learner ranks", learners);
-  idle("rollout engines", engines);
+  idle("rollout replicas", engines);
 }
 
 }  // namespace
@@ -122,7 +123,7 @@ Forecast forecast(const RunConfig& config, const ModelShape& shape, int ranks) {
   Forecast result;
   result.shape = shape;
   result.work = workload_of(config);
-  result.plan = make_plan(config.topology, ranks);
+  result.plan = make_plan(config.topology, ranks, config.rollout.tensor_parallel);
   result.where = place(result.plan, config);
   result.checkpoint_bytes = checkpoint_bytes(shape);
   result.traffic = traffic_of(shape, result.work, result.where);

@@ -17,6 +17,7 @@ Groups make_groups(comm::Communicator& world, const Plan& plan) {
   for (const auto& rank : plan.ranks) anyone_pulls = anyone_pulls || (rank.rollout && !rank.learner);
   anyone_pulls = anyone_pulls && !plan.learner_ranks.empty();
   groups.push = world.split(anyone_pulls && (mine.learner || mine.rollout) ? 0 : -1, "push");
+  if (plan.tensor_parallel > 1) groups.replica = world.split(plan.part_of(me).replica, "replica");
   return groups;
 }
 

@@ -14,6 +14,8 @@ struct Groups {
   // All learners and all rollout ranks; null elsewhere, and everywhere where every rollout rank learns too, as it has
   // the weights then.
   std::unique_ptr<comm::Communicator> push;
+  // The rollout ranks that hold one model together, the lead first; null where each holds a whole one.
+  std::unique_ptr<comm::Communicator> replica;
 };
 
 // Collective over `world`.

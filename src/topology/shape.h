@@ -19,6 +19,10 @@ struct ModelShape {
   std::int64_t parameters() const { return embedding_elements() + layers * block_elements() + last_elements(); }
   // Keys and values of one token position in all layers.
   std::int64_t kv_elements() const { return 2 * layers * kv_heads * head_size; }
+  // Whether `parts` ranks can hold the model together.
+  bool divides_by(int parts) const {
+    return heads % parts == 0 && kv_heads % parts == 0 && inner % parts == 0 && vocabulary % parts == 0;
+  }
   // Of q, k and v together.
   std::int64_t qkv_width() const { return (heads + 2 * kv_heads) * head_size; }
 };

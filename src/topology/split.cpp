@@ -32,7 +32,7 @@ std::optional<TopologySection> best_split(const RunConfig& config, const ModelSh
     const int rollout = rest - learner;
     if (given.learner > 0 && learner != given.learner) continue;
     if (given.rollout > 0 && rollout != given.rollout) continue;
-    if (rollout % config.plan.tensor_parallel != 0) continue;
+    if (rollout % config.rollout.tensor_parallel != 0) continue;
     consider({rollout, verifiers, learner});
   }
   return best;

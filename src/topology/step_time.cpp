@@ -83,7 +83,7 @@ void add_rollout(Forecast& f, const MachineSection& machine) {
   const ModelShape& shape = f.shape;
   const Workload& work = f.work;
   const RolePlacement& role = f.where.rollout;
-  const int engines = std::max(1, role.ranks / work.tensor_parallel);
+  const int engines = f.plan.replicas();
   const double groups = groups_of_one(work, engines), sequences = groups * work.group;
   // Ranks without a group leave the node's devices to the others.
   const double busy = std::min(1.0, static_cast<double>(work.prompts) / engines);
@@ -132,7 +132,7 @@ void add_sync(Forecast& f, const MachineSection& machine) {
     // Into a node everything comes once, and goes on inside of it.
     const int parts = std::min(to.per_node, f.work.tensor_parallel);
     if (f.where.nodes > 1) moving = std::max({moving, parts * into / network, from.per_node * out / network});
-    const double hops = std::ceil(std::log2(std::max(1, to.ranks / f.work.tensor_parallel)));
+    const double hops = std::ceil(std::log2(f.plan.replicas()));
     const double latency = (f.where.nodes > 1 ? machine.latency_us : machine.link_latency_us) * 1e-6;
     seconds = moving * (1 + hops / units) + (units + hops) * latency;
   }

@@ -21,7 +21,7 @@ Workload workload_of(const RunConfig& config) {
   work.element_bytes = work.bfloat16 ? 2 : 4;
   work.checkpointing = config.learn.activation_checkpointing == "block";
   work.reference = config.learn.kl_coefficient > 0;
-  work.tensor_parallel = config.plan.tensor_parallel;
+  work.tensor_parallel = config.rollout.tensor_parallel;
   return work;
 }
 

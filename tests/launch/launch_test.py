@@ -104,7 +104,7 @@ class Plan(Launch):
     def test_the_table_json_and_check(self):
         machine = "--plan.machine=" + os.path.join(SOURCE, "configs/machines/h100_8x.cfg")
         config = ["--config", os.path.join(SOURCE, "configs/ddxplus_70b.cfg"), "--plan.model=llama3-70b", machine]
-        sizes = ["--topology.learner=128", "--topology.rollout=64", "--topology.verifier=32", "--plan.tensor_parallel=8"]
+        sizes = ["--topology.learner=128", "--topology.rollout=64", "--topology.verifier=32"]
         text = self.call(SETRL, "plan", *config, *sizes)
         for part in ("70.55 billion", "224 ranks", "KV cache", "reduce-scatter", "checkpoint"):
             self.assertIn(part, text)
@@ -114,7 +114,9 @@ class Plan(Launch):
         self.assertEqual(document["topology"], {"learner": 128, "rollout": 64, "verifier": 32})
         out = self.call(SETRL, "plan", *config, *sizes, "--check", code=2)
         self.assertIn("this build of setrl computes on CPUs", out)
-        best = json.loads(self.call(SETRL, "plan", *config, "--plan.nodes=28", "--plan.tensor_parallel=8", "--json"))
+        self.assertIn("8 replicas of 8 ranks", text)
+        self.assertEqual(document["rollout_replicas"], 8)
+        best = json.loads(self.call(SETRL, "plan", *config, "--plan.nodes=28", "--json"))
         self.assertEqual(sum(best["topology"].values()), 224)
         self.assertLessEqual(best["seconds"]["step"], document["seconds"]["step"])
 
@@ -122,6 +124,9 @@ class Plan(Launch):
         for machine in glob.glob(os.path.join(SOURCE, "configs/machines/*.cfg")):
             self.call(SETRL, "plan", "--plan.model=smollm2-135m", f"--plan.machine={machine}", "--plan.nodes=2")
         self.call(SETRL, "plan", *TINY, "--plan.ranks=4", "--check")
+        self.call(SETRL, "plan", *TINY, "--plan.ranks=4", "--rollout.tensor_parallel=2", "--check")
+        out = self.call(SETRL, "plan", *TINY, "--plan.ranks=6", "--rollout.tensor_parallel=4", "--check", code=2)
+        self.assertIn("rollout.tensor_parallel = 4 does not divide 4 heads, 2 key/value heads", out)
         self.assertIn("plan.model", self.call(SETRL, "plan", "--plan.model=llama9", code=2))
 
 

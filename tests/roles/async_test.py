@@ -64,6 +64,30 @@ class AsyncProgram(Program):
         for live, replayed in zip(lines, self.metrics("replayed-" + name)):
             self.assertEqual(live, replayed)
 
+    def begin(self, name, staleness, *options, steps=500, **keywords):
+        """Starts a run and waits for its first step; returns the process and the ids of its ranks, in their order."""
+        process = self.start("train", f"--run.dir={self.path(name)}", "--rollout.max_new_tokens=24", *self.options(staleness, steps), *self.SPLIT,
+                             *options, ranks=self.RANKS, **keywords)
+        self.await_steps(process, name, 1)
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+            return process, [int(word) for word in file.read().split()]
+
+    def await_steps(self, process, name, count):
+        lines = self.path(name + "/metrics.jsonl")
+        begun = time.monotonic()
+        while process.poll() is None:
+            if os.path.exists(lines):
+                with open(lines) as file:
+                    if len(file.readlines()) >= count:
+                        return
+            time.sleep(0.005)
+            self.assertLess(time.monotonic() - begun, 120)
+
+    def finish(self, process, code):
+        out, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, code, out + err)
+        return out + err
+
 
 class Bounds(AsyncProgram):
     def test_with_none_allowed_every_split_and_stealing_give_the_same_bytes(self):
@@ -118,30 +142,6 @@ class Bounds(AsyncProgram):
 
 
 class Faults(AsyncProgram):
-    def begin(self, name, staleness, *options, steps=500, **keywords):
-        """Starts a run and waits for its first step; returns the process and the ids of its ranks, in their order."""
-        process = self.start("train", f"--run.dir={self.path(name)}", "--rollout.max_new_tokens=24", *self.options(staleness, steps), *self.SPLIT,
-                             *options, ranks=self.RANKS, **keywords)
-        self.await_steps(process, name, 1)
-        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
-            return process, [int(word) for word in file.read().split()]
-
-    def await_steps(self, process, name, count):
-        lines = self.path(name + "/metrics.jsonl")
-        begun = time.monotonic()
-        while process.poll() is None:
-            if os.path.exists(lines):
-                with open(lines) as file:
-                    if len(file.readlines()) >= count:
-                        return
-            time.sleep(0.005)
-            self.assertLess(time.monotonic() - begun, 120)
-
-    def finish(self, process, code):
-        out, err = process.communicate(timeout=120)
-        self.assertEqual(process.returncode, code, out + err)
-        return out + err
-
     def test_a_slow_rollout_rank_holds_nobody_up_for_ever(self):
         process, ranks = self.begin("run", 1, steps=12)
         for _ in range(2):  # rank 2 is the second rollout rank

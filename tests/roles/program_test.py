@@ -60,6 +60,14 @@ class Program(unittest.TestCase):
     def train(self, name, *options, ranks=1, code=0):
         return self.call("train", f"--run.dir={self.path(name)}", "--rollout.max_new_tokens=24", *options, ranks=ranks, code=code)
 
+    def one_line(self, *arguments, ranks=1):
+        """The error of a command that ends with code 2."""
+        out = self.call(*arguments, ranks=ranks, code=2)
+        lines = [line for line in out.splitlines() if "error: " in line]
+        self.assertEqual(len(lines), 1, out)
+        self.assertNotIn("check failed", out)
+        return lines[0]
+
     def metrics(self, name):
         with open(os.path.join(self.path(name), "metrics.jsonl")) as lines:
             return [{k: v for k, v in json.loads(line).items() if k not in TIMINGS} for line in lines]
@@ -255,13 +263,6 @@ class Replay(Program):
 
 
 class Errors(Program):
-    def one_line(self, *arguments, ranks=1):
-        out = self.call(*arguments, ranks=ranks, code=2)
-        lines = [line for line in out.splitlines() if "error: " in line]
-        self.assertEqual(len(lines), 1, out)
-        self.assertNotIn("check failed", out)
-        return lines[0]
-
     def test_mistakes_end_with_one_clear_line_and_code_2(self):
         out = f"--run.dir={self.path('x')}"
         self.assertIn("learn.learning_rate", self.one_line("train", out, "--learn.learning_rat=1"))

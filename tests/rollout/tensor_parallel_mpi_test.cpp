@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "comm/communicator.h"
+#include "model/tensor_parallel.h"
 #include "support.h"
 #include "support/mpi_world.h"
 
@@ -88,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(Families, TensorParallelTest,
                                                                        : "qwen3";
                          });
 
-TEST(TensorParallelPlanTest, BudgetIsTheSmallestOfTheRanks) {
+TEST(TensorParallelPlanTest, BudgetAndBatchAreTheSmallestOfTheRanks) {
   at::set_num_threads(1);
   const auto spec = divisible_spec(model::Family::llama);
   SamplingOptions sampling;
@@ -100,6 +101,7 @@ TEST(TensorParallelPlanTest, BudgetIsTheSmallestOfTheRanks) {
   const auto pages = testing::world().rank() == 0 ? 13 : 200;
   const std::int64_t local_page = spec.layers * (spec.kv_heads / testing::world().size()) * 32 * (12 + 32) * 4;
   options.kv_cache_bytes = pages * local_page;
+  options.max_batch = 8 + testing::world().rank();
   Engine tight(spec, at::kFloat, options, &testing::world());
   test::load(free, test::random_tensors(spec));
   test::load(tight, test::random_tensors(spec));
@@ -110,6 +112,41 @@ TEST(TensorParallelPlanTest, BudgetIsTheSmallestOfTheRanks) {
     EXPECT_EQ(completion.logprobs, results.at(key).logprobs);
   }
   EXPECT_GT(tight.stats().preemptions, 0);
+}
+
+// As the weight push brings them.
+TEST(TensorParallelPlanTest, PartsThatComeCutAreTheSameWeights) {
+  at::set_num_threads(1);
+  const auto spec = divisible_spec(model::Family::qwen2);
+  const int rank = testing::world().rank(), ranks = testing::world().size();
+  const auto tensors = test::random_tensors(spec);
+  EngineOptions options;
+  options.max_batch = 4;
+  Engine whole(spec, at::kFloat, options, &testing::world()), cut(spec, at::kFloat, options, &testing::world());
+  test::load(whole, tensors);
+  cut.begin_update();
+  for (const auto& parameter : model::parameter_table(spec)) {
+    const at::Tensor& tensor = tensors.at(parameter.name);
+    const model::Cut how = model::cut_of(parameter.name);
+    if (how == model::Cut::whole) {
+      cut.update_part(parameter.name, tensor);
+      continue;
+    }
+    const std::int64_t dimension = how == model::Cut::rows ? 0 : 1;
+    if (ranks > 1) {
+      EXPECT_THROW(cut.update_part(parameter.name, tensor), BugError) << parameter.name;
+    }
+    cut.update_part(parameter.name, tensor.chunk(ranks, dimension)[static_cast<std::size_t>(rank)]);
+  }
+  cut.end_update(1);
+  SamplingOptions sampling;
+  sampling.max_new_tokens = 12;
+  const Results expected = generate(whole, requests_of(spec), sampling);
+  const Results results = generate(cut, requests_of(spec), sampling);
+  for (const auto& [key, completion] : expected) {
+    EXPECT_EQ(completion.tokens, results.at(key).tokens);
+    EXPECT_EQ(completion.logprobs, results.at(key).logprobs);
+  }
 }
 
 TEST(TensorParallelPlanTest, WhatDoesNotDivideIsRefused) {

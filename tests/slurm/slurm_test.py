@@ -156,7 +156,7 @@ class Jobs(OnCluster):
             file.write(text)
         self.run_dir, self.out = self.path("run-het"), self.path("out-het")
         job = self.cluster.submit(self.path("scaled.sh"), f"--run.dir={self.run_dir}", "--run.steps=2", *TINY,
-                                  SETRL_CONFIG=os.path.join(SOURCE, "configs/demo_tiny.cfg"), SETRL_PLAN="",
+                                  SETRL_CONFIG=os.path.join(SOURCE, "configs/demo_tiny.cfg"),
                                   SETRL_MACHINE=os.path.join(SOURCE, "tests/slurm/node.cfg"))
         self.finish(job, "COMPLETED")
         self.assertEqual(len(self.metrics()), 2)

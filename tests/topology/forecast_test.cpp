@@ -26,7 +26,7 @@ RunConfig gpu_run() {
   config.rollout.max_batch = 256;
   config.learn.micro_batch_tokens = 16384;
   config.learn.activation_checkpointing = "block";
-  config.plan.tensor_parallel = 8;
+  config.rollout.tensor_parallel = 8;
   config.topology.learner = 128;
   config.topology.rollout = 64;
   config.topology.verifier = 8;
@@ -88,7 +88,7 @@ TEST(Memory, ShrinksWithRanksAndGrowsWithTokens) {
   EXPECT_GT(forecast_of(config).learner.activations, 5 * with.learner.activations);
   config.rollout.max_batch = 128;
   EXPECT_LT(forecast_of(config).rollout.kv_cache, with.rollout.kv_cache);
-  config.plan.tensor_parallel = 4;
+  config.rollout.tensor_parallel = 4;
   EXPECT_NEAR(forecast_of(config).rollout.weights, 2 * with.rollout.weights, 1);
 }
 
@@ -139,6 +139,7 @@ TEST(StepTime, IsTheArithmeticOfAWholeStepOnOneDevice) {
   RunConfig config = gpu_run();
   config.topology = {};
   config.plan = {};
+  config.rollout.tensor_parallel = 1;
   config.machine.devices_per_node = 1;
   config.learn.activation_checkpointing = "none";
   config.machine.memory_gb_s = 1e9;  // arithmetic alone
@@ -157,6 +158,7 @@ TEST(StepTime, OfDecodingOneSequenceIsReadingTheWeights) {
   RunConfig config = gpu_run();
   config.topology = {};
   config.plan = {};
+  config.rollout.tensor_parallel = 1;
   config.machine.devices_per_node = 1;
   config.task.prompts_per_step = 1;
   config.rollout.group_size = 1;
@@ -173,7 +175,7 @@ TEST(Forecast, WorksForOneTo4096Ranks) {
     for (int ranks = 1; ranks <= 4096; ranks = ranks < 16 ? ranks + 1 : ranks * 2) {
       RunConfig config = gpu_run();
       config.topology = {};
-      config.plan.tensor_parallel = 1;
+      config.rollout.tensor_parallel = 1;
       config.task.prompts_per_step = 4096;
       config.plan.ranks = ranks;
       const Forecast f = forecast(config, known_shape(model), ranks);
@@ -218,11 +220,15 @@ TEST(Check, NamesWhatDoesNotFitAndWhatToChange) {
   config.learn.micro_batch_tokens = 65536;
   EXPECT_THAT(forecast_of(config).misfits, Contains(HasSubstr("activation_checkpointing = block")));
   config = gpu_run();
-  config.plan.tensor_parallel = 1;
-  EXPECT_THAT(forecast_of(config).misfits, Contains(HasSubstr("rollout rank needs")));
+  config.rollout.tensor_parallel = 1;
+  EXPECT_THAT(forecast_of(config).misfits,
+              Contains(::testing::AllOf(HasSubstr("rollout rank needs"), HasSubstr("raise rollout.tensor_parallel"))));
   config = gpu_run();
-  config.plan.tensor_parallel = 5;
-  EXPECT_THAT(forecast_of(config).misfits, Contains(HasSubstr("no multiple of plan.tensor_parallel = 5")));
+  config.rollout.tensor_parallel = 5;
+  EXPECT_THROW(forecast_of(config), UserError);
+  config.rollout.tensor_parallel = 16;
+  EXPECT_THAT(forecast_of(config).misfits,
+              Contains(HasSubstr("rollout.tensor_parallel = 16 does not divide 64 heads, 8 key/value heads")));
   config = gpu_run();
   config.learn.micro_batch_tokens = 2000;
   EXPECT_THAT(forecast_of(config).misfits, Contains(HasSubstr("learn.micro_batch_tokens = 2000")));

@@ -21,9 +21,9 @@ TopologySection counts(int learner, int rollout, int verifier) {
   return section;
 }
 
-std::string error_of(const TopologySection& section, int ranks) {
+std::string error_of(const TopologySection& section, int ranks, int tensor_parallel = 1) {
   try {
-    make_plan(section, ranks);
+    make_plan(section, ranks, tensor_parallel);
   } catch (const UserError& error) {
     return error.what();
   }
@@ -126,7 +126,64 @@ TEST(Plan, ErrorsSayWhatToStart) {
   EXPECT_THAT(error_of(counts(-1, 0, 0), 3), HasSubstr("topology.learner = -1"));
 }
 
+TEST(Replicas, AreConsecutiveRolloutRanks) {
+  const Plan plan = make_plan(counts(2, 6, 1), 9, 3);
+  check_consistent(plan, 9);
+  EXPECT_EQ(plan.replicas(), 2);
+  EXPECT_EQ(plan.leads(), (std::vector<int>{2, 5}));
+  EXPECT_EQ(plan.followers_of(5), (std::vector<int>{6, 7}));
+  EXPECT_TRUE(plan.followers_of(3).empty());
+  EXPECT_TRUE(plan.followers_of(8).empty());
+  for (int rank = 0; rank < 9; ++rank) {
+    const Plan::Part part = plan.part_of(rank);
+    EXPECT_EQ(part.replica, rank < 2 || rank > 7 ? -1 : (rank - 2) / 3) << rank;
+    EXPECT_EQ(part.part, part.replica < 0 ? 0 : (rank - 2) % 3) << rank;
+    EXPECT_EQ(plan.follows(rank), part.part > 0) << rank;
+  }
+  const Plan whole = make_plan(counts(2, 6, 1), 9);
+  EXPECT_EQ(whole.leads(), whole.rollout_ranks);
+  EXPECT_TRUE(whole.followers_of(2).empty());
+}
+
+// Every number of ranks that leaves a learner and a verifier beside one replica does.
+TEST(Replicas, AreWholeWhereTheCountsAreChosen) {
+  for (const int parts : {2, 3, 4, 8}) {
+    for (int ranks = 1; ranks <= 100; ++ranks) {
+      for (const int learner : {0, 2}) {
+        SCOPED_TRACE(fmt::format("{} ranks, {} learners, replicas of {}", ranks, learner, parts));
+        const int least = parts + 1 + std::max(learner, 1);
+        if (ranks < least) {
+          EXPECT_THAT(error_of(counts(learner, 0, 0), ranks, parts),
+                      AllOf(HasSubstr(fmt::format("with rollout.tensor_parallel = {} do not fit", parts)),
+                            HasSubstr(fmt::format("start at least {} ranks", least))));
+          continue;
+        }
+        const Plan plan = make_plan(counts(learner, 0, 0), ranks, parts);
+        check_consistent(plan, ranks);
+        EXPECT_EQ(static_cast<int>(plan.rollout_ranks.size()), plan.replicas() * parts);
+        if (learner > 0) {
+          EXPECT_EQ(static_cast<int>(plan.learner_ranks.size()), learner);
+        }
+      }
+    }
+  }
+}
+
+TEST(Replicas, OfGivenCountsThatDoNotDivideAreRefused) {
+  const auto refusal = HasSubstr("3 rollout ranks are no multiple of rollout.tensor_parallel = 2");
+  EXPECT_THAT(error_of(counts(1, 3, 1), 5, 2), refusal);
+  EXPECT_THAT(error_of(counts(2, 0, 1), 6, 2), refusal);
+  EXPECT_THROW(plan_of(std::vector<RankPlan>(3, {true, true, false}), 2), UserError);
+  EXPECT_EQ(plan_of(std::vector<RankPlan>(4, {true, true, false}), 2).replicas(), 2);
+  EXPECT_EQ(plan_of(std::vector<RankPlan>(3, {false, false, true}), 2).replicas(), 0);
+}
+
 TEST(Plan, DescribesItself) {
+  EXPECT_EQ(describe(make_plan(counts(2, 4, 1), 7, 2)),
+            "7 ranks\n"
+            "  learner        2  ranks 0-1\n"
+            "  rollout        4  ranks 2-5: 2 replicas of 2 ranks\n"
+            "  verifier       1  rank  6\n");
   EXPECT_EQ(describe(make_plan(counts(2, 3, 1), 6)),
             "6 ranks\n"
             "  learner        2  ranks 0-1\n"
