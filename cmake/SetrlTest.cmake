@@ -3,6 +3,11 @@
 # One GoogleTest program. Without RANKS it runs in one process with the stock main. With RANKS it is linked to the MPI main
 # (tests/support) and run under mpirun once for each count, as module.thing.ranksN.
 # Tests see the environment: SETRL_DATA, SETRL_FIXTURES (tests/fixtures), SETRL_SOURCE_DIR, SETRL_BINARY_DIR.
+set(setrl_test_data "$ENV{SETRL_DATA}")
+if(NOT setrl_test_data)
+  set(setrl_test_data "${PROJECT_SOURCE_DIR}/../shared/data")
+endif()
+
 function(setrl_test)
   cmake_parse_arguments(arg "TORCH" "NAME;TIMEOUT;PROCESSORS" "SOURCES;USES;RANKS;LABELS;LINK" ${ARGN})
   string(REPLACE "." "_" target "test_${arg_NAME}")
@@ -23,12 +28,8 @@ function(setrl_test)
   if(NOT arg_PROCESSORS)
     set(arg_PROCESSORS 1)
   endif()
-  set(data "$ENV{SETRL_DATA}")
-  if(NOT data)
-    set(data "${PROJECT_SOURCE_DIR}/../shared/data")
-  endif()
   set(environment
-      "SETRL_DATA=${data}" "SETRL_FIXTURES=${PROJECT_SOURCE_DIR}/tests/fixtures" "SETRL_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
+      "SETRL_DATA=${setrl_test_data}" "SETRL_FIXTURES=${PROJECT_SOURCE_DIR}/tests/fixtures" "SETRL_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
       "SETRL_BINARY_DIR=${PROJECT_BINARY_DIR}" "OMPI_ALLOW_RUN_AS_ROOT=1" "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
       "OMPI_MCA_rmaps_base_oversubscribe=1" "OMPI_MCA_btl_vader_single_copy_mechanism=none" "OMP_NUM_THREADS=2")
   if(arg_RANKS)

@@ -20,17 +20,20 @@ for_gpus() {
   setrl=$build/setrl
 }
 
-# Builds the targets named; configures where that was not done. Needs what launch/setup.sh --no-build brings.
+# Makes or renews the build folder. Needs what launch/setup.sh --no-build brings.
+configure() {
+  say "configuring $build"
+  cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSETRL_CUDA="$cuda" > "$build.log" 2>&1 || {
+    cat "$build.log" >&2
+    die "cmake failed"
+  }
+  mv "$build.log" "$build/configure.log"
+}
+
+# Builds the targets named; configures where that was not done.
 # SETRL_JOBS: parallel compile jobs (default: cores).
 build_targets() {
-  if [[ ! -e $build/build.ninja ]]; then
-    say "configuring $build"
-    cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSETRL_CUDA="$cuda" > "$build.log" 2>&1 || {
-      cat "$build.log" >&2
-      die "cmake failed"
-    }
-    mv "$build.log" "$build/configure.log"
-  fi
+  [[ -e $build/build.ninja ]] || configure
   say "building"
   cmake --build "$build" -j "${SETRL_JOBS:-$(nproc)}" --target "$@" -- --quiet
 }

@@ -29,7 +29,7 @@ Traffic traffic_of(const ModelShape& shape, const Workload& work, const Placemen
   }
   traffic.reduce_scatter = passes * all * 4 * others;
   traffic.reduces = passes * (static_cast<double>(shape.layers) + 2);
-  const double replicas = std::max(1, where.rollout.ranks / work.tensor_parallel);
+  const double replicas = where.rollout.ranks / work.tensor_parallel;
   traffic.push_send = all * b / learners;
   traffic.push = all * b / work.tensor_parallel;
   traffic.push_relay = traffic.push * (replicas - 1) / replicas;
