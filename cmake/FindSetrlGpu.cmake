@@ -1,5 +1,5 @@
 # The CUDA runtime and NCCL: headers and libraries, from NVIDIA's wheels beside LibTorch (launch/setup.sh --cuda), from a
-# CUDA toolkit, or from the system. There is no code for nvcc, so the compiler itself is not asked for.
+# CUDA toolkit, or from the system. SetrlCudaLanguage looks for the compiler.
 # Input:  SETRL_TORCH (as of FindSetrlTorch), CUDA_HOME and NCCL_HOME (environment): searched first, in this order.
 # Output: target setrl::gpu: the runtime, NCCL, and LibTorch's CUDA back end.
 set(setrl_wheels "${SETRL_TORCH}/../nvidia")

@@ -19,8 +19,8 @@ if(SetrlTorch_FOUND AND NOT TARGET setrl::torch)
   add_library(setrl::torch ALIAS setrl_torch)
   # Searched last: the folder holds a newer copy of fmt, whose functions the system's library does not have.
   target_compile_options(
-    setrl_torch INTERFACE "SHELL:-idirafter ${SETRL_TORCH_INCLUDE}"
-                          "SHELL:-idirafter ${SETRL_TORCH_INCLUDE}/torch/csrc/api/include")
+    setrl_torch INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${SETRL_TORCH_INCLUDE}>"
+                          "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${SETRL_TORCH_INCLUDE}/torch/csrc/api/include>")
   target_link_libraries(
     setrl_torch INTERFACE OpenMP::OpenMP_CXX "${SETRL_TORCH_CPU}" "${SETRL_TORCH_C10}" "-Wl,-rpath,${setrl_torch_lib_dir}"
                           "-Wl,--allow-shlib-undefined")

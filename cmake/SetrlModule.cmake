@@ -1,7 +1,8 @@
 # setrl_module(NAME [TORCH] [USES module...] [LINK external...])
 # One static library a module, named setrl_NAME, from every .cpp in its folder. USES is the list of allowed module
 # dependencies (base is implied); tests/house/dependencies_check.py compares it with the #include lines.
-# TORCH adds LibTorch. Both kinds have a precompiled header.
+# TORCH adds LibTorch. Both kinds have a precompiled header. With SETRL_CUDA every .cu of the folder is added too, compiled by
+# nvcc, and the module sees the CUDA runtime (src/base/cuda_kernel.h).
 function(setrl_module name)
   cmake_parse_arguments(arg "TORCH" "" "USES;LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
@@ -15,6 +16,11 @@ function(setrl_module name)
     target_link_libraries(setrl_${name} PUBLIC setrl_${module})
   endforeach()
   target_link_libraries(setrl_${name} PUBLIC ${arg_LINK})
+  file(GLOB kernels CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cu")
+  if(SETRL_CUDA AND kernels)
+    target_sources(setrl_${name} PRIVATE ${kernels})
+    target_link_libraries(setrl_${name} PUBLIC setrl::gpu)
+  endif()
   if(arg_TORCH)
     setrl_use_torch(setrl_${name})
   else()
