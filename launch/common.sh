@@ -13,6 +13,16 @@ die() {
   exit 2
 }
 
+# Libraries and headers brought along to a machine without network (launch/bundle.sh); LibTorch is that of its Python.
+bundle_options=()
+if [[ -n ${SETRL_BUNDLE:-} ]]; then
+  # shellcheck source=/dev/null
+  source "$SETRL_BUNDLE/env.sh" || die "SETRL_BUNDLE=$SETRL_BUNDLE is no folder of launch/bundle.sh"
+  find_torch='import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])'
+  export SETRL_TORCH=${SETRL_TORCH:-$(python3 -c "$find_torch" 2> /dev/null)}
+  [[ -n $SETRL_TORCH ]] || die "python3 has no torch here: name a folder with LibTorch 2.11 in SETRL_TORCH"
+fi
+
 # From here on the build is the one for GPUs.
 for_gpus() {
   cuda=ON
@@ -23,7 +33,7 @@ for_gpus() {
 # Makes or renews the build folder. Needs what launch/setup.sh --no-build brings.
 configure() {
   say "configuring $build"
-  cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSETRL_CUDA="$cuda" > "$build.log" 2>&1 || {
+  cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSETRL_CUDA="$cuda" "${bundle_options[@]}" > "$build.log" 2>&1 || {
     cat "$build.log" >&2
     die "cmake failed"
   }

@@ -5,6 +5,7 @@
 #   launch/setup.sh --cuda     also NVIDIA's libraries for LibTorch (2.7 GB), and a build for GPUs in build-cuda/
 #   launch/setup.sh --tests    also the tests, and the packages of those that are skipped without them (SLURM, shellcheck)
 # SETRL_TORCH=DIR  use this LibTorch (holds include/ and lib/) instead of the wheel in .venv
+# SETRL_BUNDLE=DIR what launch/bundle.sh gathered: nothing is installed
 # SETRL_BUILD=DIR  build folder (default build/, or build-cuda/)
 # SETRL_JOBS=N     parallel compile jobs (default: cores)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -114,12 +115,18 @@ link_model() {
   touch "$stamp"
 }
 
+case ${1:-} in
+  '' | --no-build | --cuda | --tests) ;;
+  *) die "unknown argument $1; there are --no-build, --cuda and --tests (the head of launch/setup.sh says what they do)" ;;
+esac
 [[ ${1:-} == --cuda ]] && for_gpus
-install_debian_packages
-[[ ${1:-} == --tests ]] && install_test_packages
-install_python_packages
-[[ $cuda == ON ]] && install_cuda_packages
-link_model
+if [[ -z ${SETRL_BUNDLE:-} ]]; then
+  install_debian_packages
+  [[ ${1:-} == --tests ]] && install_test_packages
+  install_python_packages
+  [[ $cuda == ON ]] && install_cuda_packages
+  link_model
+fi
 case ${1:-} in
   --no-build) ;;
   --tests) build_targets all ;;
