@@ -3,6 +3,7 @@
 #include <cpuid.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -36,6 +37,17 @@ bool cpu_has_bfloat16() {
   const bool avx512_bf16 = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 5)) != 0;
   const bool amx_bf16 = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & (1u << 22)) != 0;
   return avx512_bf16 || amx_bf16;
+}
+
+bool may_use_amx_bfloat16() {
+  static const bool allowed = [] {
+    constexpr unsigned kAmxBfloat16 = 1u << 22, kAmxTile = 1u << 24;  // of leaf 7's edx
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;       // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBfloat16) != 0 && (d & kAmxTile) != 0 &&
+           syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  }();
+  return allowed;
 }
 
 bool cpu_has_avx2() {

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "rollout/row_blocks.h"
+
 namespace setrl::rollout {
 
 namespace {
@@ -23,16 +25,6 @@ std::int64_t longest(const AttentionItem& item) {
     length = std::max<std::int64_t>(length, item.rows[i].position + 1);
   }
   return length;
-}
-
-// Tile calls for `rows` rows of nearly equal height: body(first row, rows, call's index, calls).
-template <class Body>
-void for_each_block(std::int64_t rows, std::int64_t max_rows, const Body& body) {
-  const std::int64_t blocks = (rows + max_rows - 1) / max_rows;
-  for (std::int64_t block = 0; block < blocks; ++block) {
-    const std::int64_t begin = rows * block / blocks, end = rows * (block + 1) / blocks;
-    body(begin, static_cast<int>(end - begin), block, blocks);
-  }
 }
 
 // How many blocks of keys or values (one head of one page) are fetched ahead: enough to hide the latency of memory.

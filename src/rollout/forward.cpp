@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "model/decoder.h"
+#include "rollout/row_blocks.h"
 
 namespace setrl::rollout {
 
@@ -96,7 +97,10 @@ void Forward::find_last_tiles(const Batch& batch) {
 
 void Forward::run(ThreadTeam& team, const Batch& batch, const std::function<void(int, std::int64_t)>& draw) {
   reserve(team, batch);
-  team.run([&](int thread) { work(team, thread, batch, draw); });
+  team.run([&](int thread) {
+    work(team, thread, batch, draw);
+    kernels_.release();
+  });
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
@@ -191,9 +195,10 @@ void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
   });
   lap(thread, Stage::norm);
   if (comm_ == nullptr) {
-    product_into(team, thread, weights_.head(), final_, logit_rows, logits_.floats(), logit_stride_, false);
+    product_into(team, thread, weights_.head(), nullptr, final_, logit_rows, logits_.floats(), logit_stride_, false);
   } else {
-    product_into(team, thread, weights_.head(), final_, logit_rows, local_logits_.floats(), local_stride_, false);
+    product_into(team, thread, weights_.head(), nullptr, final_, logit_rows, local_logits_.floats(), local_stride_,
+                 false);
     gather_logits(team, thread, logit_rows);
   }
   lap(thread, Stage::head);
@@ -203,8 +208,8 @@ void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
 
 template <class Body>
 void Forward::for_each_row(ThreadTeam& team, int thread, std::int64_t rows, const Body& body) {
-  // Neighbours together: they write into the same cache lines of keys and values.
-  const std::int64_t chunk = std::clamp<std::int64_t>(rows / (4 * team.size()), 1, 8);
+  // Neighbours together: the keys of 16 positions lie in the same cache lines.
+  const std::int64_t chunk = std::clamp<std::int64_t>(rows / (4 * team.size()), 1, kPanelColumns);
   team.for_each(thread, (rows + chunk - 1) / chunk, [&](std::int64_t index, std::int64_t) {
     const std::int64_t end = std::min(rows, (index + 1) * chunk);
     for (std::int64_t row = index * chunk; row < end; ++row) body(row);
@@ -223,7 +228,7 @@ void Forward::store_keys(ThreadTeam& team, int thread, const Batch& batch, std::
   const LayerWeights& layer = weights_.layer(index);
   const auto rows = static_cast<std::int64_t>(batch.rows.size());
   norm(team, thread, layer.input_norm, rows);
-  product_into(team, thread, layer.qkv, normed_, rows, qkv_.floats(0), qkv_.stride / 4, false);
+  product_into(team, thread, layer.qkv, nullptr, normed_, rows, qkv_.floats(0), qkv_.stride / 4, false);
   lap(thread, Stage::qkv);
   for_each_row(team, thread, rows, [&](std::int64_t row) { rotate_and_store(batch, layer, index, row); });
   lap(thread, Stage::rotate);
@@ -251,13 +256,13 @@ void Forward::finish_layer(ThreadTeam& team, int thread, std::int64_t rows, std:
   // Straight onto the residual stream, or this rank's part of the sum over the ranks.
   const bool whole = comm_ == nullptr;
   const Rows& sum = whole ? residual_ : partial_;
-  product_into(team, thread, layer.out, attended_, rows, sum.floats(0), sum.stride / 4, whole);
+  product_into(team, thread, layer.out, &layer.gate_up, attended_, rows, sum.floats(0), sum.stride / 4, whole);
   lap(thread, Stage::out);
   add_partial(team, thread, rows);
   norm(team, thread, layer.post_norm, rows);
-  product(team, thread, layer.gate_up, normed_, rows,
+  product(team, thread, layer.gate_up, &layer.down, normed_, rows,
           [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
-            alignas(64) float gate_and_up[16 * kTileColumns];
+            alignas(64) float gate_and_up[kMaxTileRows * kTileColumns];
             call.c = gate_and_up;
             call.c_stride = kTileColumns;
             kernels_.tile(count, call);
@@ -265,7 +270,8 @@ void Forward::finish_layer(ThreadTeam& team, int thread, std::int64_t rows, std:
                               inner_.stride);
           });
   lap(thread, Stage::gate_up);
-  product_into(team, thread, layer.down, inner_, rows, sum.floats(0), sum.stride / 4, whole);
+  const PackedMatrix& then = index + 1 < spec_.layers ? weights_.layer(index + 1).qkv : weights_.head();
+  product_into(team, thread, layer.down, &then, inner_, rows, sum.floats(0), sum.stride / 4, whole);
   lap(thread, Stage::down);
   add_partial(team, thread, rows);
 }
@@ -274,6 +280,9 @@ void Forward::rotate_and_store(const Batch& batch, const LayerWeights& layer, st
   const Row& at = batch.rows[static_cast<std::size_t>(row)];
   const std::int64_t size = spec_.head_size, half = size / 2, group = spec_.heads / spec_.kv_heads;
   const auto epsilon = static_cast<float>(spec_.norm_epsilon);
+  const KvCache::Page page = at.pages[at.position / kPageTokens];
+  const std::int64_t slot = at.position % kPageTokens;
+  for (std::int64_t n = 0; n < spec_.kv_heads; ++n) cache_.fetch(page, slot, index, n);
   float* q = qkv_.floats(row);
   float* k = q + spec_.heads * size;
   const float* v = k + spec_.kv_heads * size;
@@ -286,42 +295,42 @@ void Forward::rotate_and_store(const Batch& batch, const LayerWeights& layer, st
     if (spec_.qk_norm) kernels_.norm_head(q + h * size, layer.q_norm.data(), epsilon, size);
     kernels_.rotate(q + h * size, cos, sin, half);
   }
-  const KvCache::Page page = at.pages[at.position / kPageTokens];
   for (std::int64_t n = 0; n < spec_.kv_heads; ++n) {
     kernels_.to_act(q + n * group * size, 1.0f, group * size, q_.data() + (n * capacity_ + row) * q_stride_);
     if (spec_.qk_norm) kernels_.norm_head(k + n * size, layer.k_norm.data(), epsilon, size);
     kernels_.rotate(k + n * size, cos, sin, half);
-    cache_.write(page, at.position % kPageTokens, index, n, k + n * size, v + n * size);
+    cache_.write(page, slot, index, n, k + n * size, v + n * size);
   }
 }
 
 template <class Make>
-void Forward::product(ThreadTeam& team, int thread, const PackedMatrix& weight, const Rows& input, std::int64_t rows,
-                      const Make& make) {
-  // Row blocks of nearly equal height; a tile of weights is read from memory for the first and from cache for the
-  // others, while the next tile is fetched.
-  const std::int64_t blocks = (rows + kernels_.max_rows - 1) / kernels_.max_rows;
+void Forward::product(ThreadTeam& team, int thread, const PackedMatrix& weight, const PackedMatrix* then,
+                      const Rows& input, std::int64_t rows, const Make& make) {
+  // A tile of weights is read from memory for the first block of rows and from cache for the others, while the next
+  // tile is fetched.
   const std::int64_t tile_bytes = 2 * weight.panel_bytes();
   TileCall call;
   call.panel_bytes = weight.panel_bytes();
   call.depth = weight.depth();
   call.a_stride = input.stride;
-  call.prefetch_step = std::max<std::int64_t>(128 / blocks, 1);
   team.for_each(thread, weight.tiles(), [&](std::int64_t tile, std::int64_t next) {
     call.b = weight.tile(tile);
-    const char* ahead = weight.tile(next < weight.tiles() ? next : tile);
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      const std::int64_t begin = rows * block / blocks, end = rows * (block + 1) / blocks;
-      call.a = input.at(begin);
+    // (The first tile of a thread is the one with its number.)
+    const char* ahead = next < weight.tiles()                       ? weight.tile(next)
+                        : then != nullptr && thread < then->tiles() ? then->tile(thread)
+                                                                    : weight.tile(tile);
+    for_each_block(rows, kernels_.max_rows, [&](std::int64_t row, int count, std::int64_t block, std::int64_t blocks) {
+      call.a = input.at(row);
       call.prefetch = ahead + tile_bytes * block / blocks;
-      make(tile, begin, static_cast<int>(end - begin), call);
-    }
+      call.prefetch_step = std::max<std::int64_t>(128 / blocks, 1);
+      make(tile, row, count, call);
+    });
   });
 }
 
-void Forward::product_into(ThreadTeam& team, int thread, const PackedMatrix& weight, const Rows& input,
-                           std::int64_t rows, float* out, std::int64_t out_stride, bool add) {
-  product(team, thread, weight, input, rows, [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
+void Forward::product_into(ThreadTeam& team, int thread, const PackedMatrix& weight, const PackedMatrix* then,
+                           const Rows& input, std::int64_t rows, float* out, std::int64_t out_stride, bool add) {
+  product(team, thread, weight, then, input, rows, [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
     call.c = out + row * out_stride + tile * kTileColumns;
     call.c_stride = out_stride;
     call.add = add;

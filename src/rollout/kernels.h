@@ -18,17 +18,21 @@ struct TileCall {
   float* c = nullptr;
   std::int64_t c_stride = 0;  // floats
   bool add = false;
-  // Memory wanted soon: two cache lines are fetched at each step over k (one depth in float32, two in bfloat16), the
-  // next ones `prefetch_step` bytes further. With a step of 128 a call fetches as much as it reads of B.
+  // Memory wanted soon: at each step over k (one depth in float32, two in bfloat16) the next `prefetch_step` bytes are
+  // fetched. With a step of 128 a call fetches as much as it reads of B.
   const char* prefetch = nullptr;
   std::int64_t prefetch_step = 0;
 };
 
+inline constexpr int kMaxTileRows = 32;
+
 struct Kernels {
   const char* name;
-  int max_rows;   // of one tile call
+  int max_rows;   // of one tile call, at most kMaxTileRows
   int act_bytes;  // 2 or 4
   void (*tile)(int rows, const TileCall& call);
+  // A thread calls this after its last tile call, before other code may use what they hold of it (AMX tiles).
+  void (*release)();
 
   // out = x / sqrt(mean(x^2) + epsilon) * weight, as act or (norm_head) as float32 in place.
   void (*rms_norm)(const float* x, const float* weight, float epsilon, std::int64_t n, void* out);
@@ -54,5 +58,6 @@ const Kernels& portable_kernels(bool bf16);
 const Kernels& avx2_kernels(bool bf16);
 const Kernels& avx512_kernels(bool bf16);
 const Kernels& avx512_bf16_kernels();
+const Kernels& amx_bf16_kernels();
 
 }  // namespace setrl::rollout

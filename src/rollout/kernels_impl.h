@@ -302,12 +302,16 @@ float exp_weights(const float* logits, std::int64_t n, float max, float inverse_
   return sum_lanes<L>(sum);
 }
 
+inline void hold_nothing() {}
+
 template <class T>
-constexpr Kernels make_kernels(const char* name) {
-  return {name,        T::kMaxRows,  static_cast<int>(sizeof(typename T::Act)),
-          tile_any<T>, rms_norm<T>,  norm_head<T>,
-          rotate<T>,   to_act<T>,    silu_mul<T>,
-          softmax<T>,  max_logit<T>, exp_weights<T>};
+constexpr Kernels make_kernels(const char* name, int max_rows = T::kMaxRows,
+                               void (*tile)(int, const TileCall&) = tile_any<T>, void (*release)() = hold_nothing) {
+  return {name,          max_rows,   static_cast<int>(sizeof(typename T::Act)),
+          tile,          release,    rms_norm<T>,
+          norm_head<T>,  rotate<T>,  to_act<T>,
+          silu_mul<T>,   softmax<T>, max_logit<T>,
+          exp_weights<T>};
 }
 
 // Traits of the instruction sets that multiply in float32.

@@ -48,6 +48,15 @@ void KvCache::give_back(Page page) {
   used_.push_back(page);
 }
 
+void KvCache::fetch(Page page, std::int64_t slot, std::int64_t layer, std::int64_t head) const {
+  const char* key_to = keys(page, layer, head) + key_.index(slot, 0) * key_.element_bytes();
+  const char* value_to = values(page, layer, head) + value_.index(0, slot) * value_.element_bytes();
+  for (const char* line = key_to; line < key_to + key_.panel_bytes(); line += kPanelColumns * 4) {
+    __builtin_prefetch(line, 1);
+  }
+  for (std::int64_t d = 0; d < head_size_; d += kPanelColumns) __builtin_prefetch(value_to + value_offset(d), 1);
+}
+
 void KvCache::write(Page page, std::int64_t slot, std::int64_t layer, std::int64_t head, const float* k,
                     const float* v) const {
   char* key_to = keys(page, layer, head) + key_.index(slot, 0) * key_.element_bytes();

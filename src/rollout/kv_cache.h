@@ -40,6 +40,8 @@ class KvCache {
   std::int64_t key_bytes() const { return key_bytes_; }
   std::int64_t value_bytes() const { return value_bytes_; }
 
+  // Asks for the cache lines that write() will touch.
+  void fetch(Page page, std::int64_t slot, std::int64_t layer, std::int64_t head) const;
   // Stores k and v [head size] of one position.
   void write(Page page, std::int64_t slot, std::int64_t layer, std::int64_t head, const float* k, const float* v) const;
 

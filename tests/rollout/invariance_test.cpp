@@ -88,7 +88,7 @@ TEST_P(InvarianceTest, OtherSeedsProblemsAndSamplesGiveOtherText) {
 }
 
 std::string case_name(const testing::TestParamInfo<Case>& test) {
-  static const char* const isa_names[] = {"portable", "avx2", "avx512", "avx512_bf16"};
+  static const char* const isa_names[] = {"portable", "avx2", "avx512", "avx512_bf16", "amx_bf16"};
   return std::string(isa_names[static_cast<int>(test.param.isa)]) +
          (test.param.dtype == at::kFloat ? "_float32" : "_bfloat16");
 }

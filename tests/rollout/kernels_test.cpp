@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <thread>
 #include <vector>
 
 #include "rollout/isa.h"
@@ -38,6 +39,7 @@ MemoryBlock act_rows(const Kernels& kernels, const at::Tensor& x, std::int64_t s
 
 class KernelsTest : public testing::TestWithParam<Case> {
  protected:
+  ~KernelsTest() override { kernels_.release(); }
   const Kernels& kernels_ = kernels_of(GetParam().isa, GetParam().bf16);
 };
 
@@ -109,6 +111,35 @@ TEST_P(KernelsTest, ResultOfARowDoesNotDependOnTheRowsBesideIt) {
       EXPECT_TRUE(at::equal(product(first, count), all.narrow(0, first, count))) << first << " + " << count;
     }
   }
+}
+
+TEST_P(KernelsTest, ReleasedThreadsAndNewOnesMayUseTiles) {
+  at::manual_seed(5);
+  const bool bf16 = GetParam().bf16;
+  const std::int64_t depth = 96, stride = depth * kernels_.act_bytes;
+  PackedMatrix packed(32, depth, bf16);
+  packed.set_rows(at::randn({32, depth}), [](std::int64_t row) { return row; });
+  const MemoryBlock act = act_rows(kernels_, at::randn({1, depth}), stride);
+  const auto product = [&] {
+    at::Tensor c = at::zeros({1, 32});
+    TileCall call;
+    call.a = act.data();
+    call.a_stride = stride;
+    call.b = packed.tile(0);
+    call.panel_bytes = packed.panel_bytes();
+    call.depth = depth;
+    call.c = c.mutable_data_ptr<float>();
+    call.c_stride = 32;
+    call.prefetch = packed.tile(0);
+    kernels_.tile(1, call);
+    kernels_.release();
+    return c;
+  };
+  const at::Tensor first = product();
+  // LibTorch's own products may use what a thread's tiles hold.
+  at::matmul(at::randn({64, 64}, at::kBFloat16), at::randn({64, 64}, at::kBFloat16));
+  EXPECT_TRUE(at::equal(product(), first));
+  std::thread([&] { EXPECT_TRUE(at::equal(product(), first)); }).join();
 }
 
 TEST_P(KernelsTest, SoftmaxAndExponentialsAreExactToFloat) {
@@ -199,7 +230,7 @@ TEST_P(KernelsTest, PackedRowsComeBack) {
 }
 
 std::string case_name(const testing::TestParamInfo<Case>& test) {
-  static const char* const isa_names[] = {"portable", "avx2", "avx512", "avx512_bf16"};
+  static const char* const isa_names[] = {"portable", "avx2", "avx512", "avx512_bf16", "amx_bf16"};
   return std::string(isa_names[static_cast<int>(test.param.isa)]) + (test.param.bf16 ? "_bfloat16" : "_float32");
 }
 
