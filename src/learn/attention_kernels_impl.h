@@ -7,6 +7,9 @@
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
+#ifdef __AMX_BF16__
+#include "learn/attention_tiles_impl.h"
+#endif
 
 namespace setrl::learn {
 namespace {
@@ -19,7 +22,26 @@ constexpr int kLanes = 8, kPanelVectors = 2;
 constexpr int kLanes = 4, kPanelVectors = 2;
 #endif
 constexpr int kPanelRows = 6;
+#ifdef __AMX_BF16__
+constexpr bool kTiles = true;
+constexpr std::int64_t kCausalRows = kTileRows;
+#else
+constexpr bool kTiles = false;
 constexpr std::int64_t kCausalRows = 4 * kPanelRows;
+inline void release_tiles() {}
+#endif
+
+// c (+)= a @ b. Steps count words (a, b) and floats (c). b has `vectors` vectors of lanes.
+struct Product {
+  const void* a;
+  std::int64_t row_step, depth_step;
+  const void* b;
+  std::int64_t b_step;
+  float* c;
+  std::int64_t c_step;
+  std::int64_t rows, vectors, depth;
+  bool add;
+};
 
 using FloatVector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias)) = float;
 using WordVector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias)) = std::uint32_t;
@@ -27,6 +49,14 @@ using WordVector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias))
 // Numbers of T in a word.
 template <typename T>
 constexpr std::int64_t kPack = static_cast<std::int64_t>(4 / sizeof(T));
+
+// Depths (in words) and rows of weights are filled up with zeros to multiples of these.
+template <typename T>
+constexpr std::int64_t kDepthStep = kTiles && kPack<T> == 2 ? 16 : 1;
+template <typename T>
+constexpr std::int64_t whole_depth(std::int64_t words) {
+  return (words + kDepthStep<T> - 1) / kDepthStep<T> * kDepthStep<T>;
+}
 
 inline std::uint32_t load_word(const void* at, std::int64_t index) {
   std::uint32_t word;
@@ -47,18 +77,6 @@ inline FloatVector add_products(FloatVector sum, std::uint32_t a, WordVector b, 
   return sum + bits_to_float(a & 0xffff0000u) * reinterpret_cast<FloatVector>(b & 0xffff0000u);
 #endif
 }
-
-// c (+)= a @ b. Steps count words (a, b) and floats (c). b has `vectors` vectors of lanes.
-struct Product {
-  const void* a;
-  std::int64_t row_step, depth_step;
-  const void* b;
-  std::int64_t b_step;
-  float* c;
-  std::int64_t c_step;
-  std::int64_t rows, vectors, depth;
-  bool add;
-};
 
 template <typename T, int kRows, int kVectors>
 void product_panel(const Product& p, std::int64_t row, std::int64_t vector) {
@@ -111,6 +129,9 @@ void product_rows(const Product& p, std::int64_t vector) {
 
 template <typename T>
 void product(const Product& p) {
+#ifdef __AMX_BF16__
+  if (kPack<T> == 2 && p.depth % kDepthStep<T> == 0 && p.depth_step == 1) return tile_product(p);
+#endif
   std::int64_t vector = 0;
   for (; vector + kPanelVectors <= p.vectors; vector += kPanelVectors) product_rows<T, kPanelVectors>(p, vector);
   if constexpr (kPanelVectors == 4) {
@@ -178,7 +199,12 @@ struct KeyBlock {
     const std::int64_t seen = offset + step * row;
     return seen < keys ? seen : keys;
   }
-  std::int64_t vectors() const { return (keys + kLanes - 1) / kLanes; }
+  // How many weights of a row are written: zeros behind the keys that it sees.
+  template <typename T>
+  std::int64_t lanes() const {
+    const std::int64_t whole = kDepthStep<T> * kPack<T> > kLanes ? kDepthStep<T> * kPack<T> : kLanes;
+    return (keys + whole - 1) / whole * whole;
+  }
 };
 
 // Calls body(keys, KeyBlock) for every block that rows [begin, end) see, shared ones first.
@@ -240,7 +266,8 @@ void add_times_rows(const T* weights, const T* packed, const KeyBlock& block, st
   const std::int64_t width = padded_size(size);
   for_each_piece(block, rows, [&](std::int64_t row, std::int64_t end, std::int64_t limit) {
     product<T>({weights + row * kKeyBlock, kKeyBlock / kPack<T>, 1, block_of(packed, block, size), width,
-                sum + row * width, width, end - row, width / kLanes, (limit + kPack<T> - 1) / kPack<T>, true});
+                sum + row * width, width, end - row, width / kLanes,
+                whole_depth<T>((limit + kPack<T> - 1) / kPack<T>), true});
   });
 }
 
@@ -293,7 +320,7 @@ void attention_forward_rows(const AttentionQueries<T>& queries, void* memory) {
     for_each_block(queries, begin, end, [&](const PackedKeys<T>& keys, const KeyBlock& block) {
       times_columns(queries.q + begin * queries.q_stride, queries.q_stride, keys.k_columns, block, rows, size, scores);
       for (std::int64_t row = block.first_row; row < rows; ++row) {
-        softmax_row(scores + row * kKeyBlock, block.limit(row), block.vectors() * kLanes, queries.scale, state[row],
+        softmax_row(scores + row * kKeyBlock, block.limit(row), block.lanes<T>(), queries.scale, state[row],
                     out + row * width, width, probabilities + row * kKeyBlock);
       }
       add_times_rows(probabilities, keys.v_rows, block, rows, size, out);
@@ -306,6 +333,7 @@ void attention_forward_rows(const AttentionQueries<T>& queries, void* memory) {
       queries.lse[(begin + row) * queries.lse_stride] = state[row].largest + __builtin_logf(state[row].sum);
     }
   }
+  release_tiles();
 }
 
 // Probabilities and gradients of the scores of one row: p = exp(scale s - lse), ds = scale p (dp - delta).
@@ -348,6 +376,16 @@ void add_transposed(const std::uint32_t* weights, const std::uint32_t* packed, c
     // The first row that sees `key`.
     const std::int64_t sees = block.step == 0 ? 0 : key + 1 - block.offset;
     const std::int64_t first = (sees > block.first_row ? sees : block.first_row) / kPack<T>;
+#ifdef __AMX_BF16__
+    if constexpr (kPack<T> == 2) {
+      alignas(64) std::uint32_t transposed[kKeyBlock * kQueryTile / 2];
+      const std::int64_t from = first / kDepthStep<T> * kDepthStep<T>, words = whole_depth<T>(depth) - from;
+      transpose_weights(weights + key, kKeyBlock, count, first - from, depth - from, from, words, transposed);
+      product<T>({transposed, words, 1, packed + from * width, width, sum + (block.block * kKeyBlock + key) * width,
+                  width, count, width / kLanes, words, true});
+      continue;
+    }
+#endif
     product<T>({weights + first * kKeyBlock + key, 1, kKeyBlock, packed + first * width, width,
                 sum + (block.block * kKeyBlock + key) * width, width, count, width / kLanes, depth - first, true});
   }
@@ -372,7 +410,7 @@ void attention_backward_rows(const AttentionQueries<T>& queries, void* memory) {
     const T* q = queries.q + begin * queries.q_stride;
     const T* d_out = queries.d_out + begin * queries.out_stride;
     const float* lse = queries.lse + begin * queries.lse_stride;
-    const std::int64_t depth = (rows + kPack<T> - 1) / kPack<T>;
+    const std::int64_t depth = whole_depth<T>((rows + kPack<T> - 1) / kPack<T>);
     pack_rows(q, queries.q_stride, rows, size, depth, q_packed);
     pack_rows(d_out, queries.out_stride, rows, size, depth, d_out_packed);
     for (std::int64_t i = 0; i < rows * width; ++i) dq[i] = 0;
@@ -387,7 +425,7 @@ void attention_backward_rows(const AttentionQueries<T>& queries, void* memory) {
     for_each_block(queries, begin, end, [&](const PackedKeys<T>& keys, const KeyBlock& block) {
       times_columns(q, queries.q_stride, keys.k_columns, block, rows, size, scores);
       times_columns(d_out, queries.out_stride, keys.v_columns, block, rows, size, d_scores);
-      const std::int64_t lanes = block.vectors() * kLanes;
+      const std::int64_t lanes = block.lanes<T>();
       for (std::int64_t row = block.first_row; row < rows; ++row) {
         score_gradient_row(scores + row * kKeyBlock, d_scores + row * kKeyBlock, block.limit(row), lanes, queries.scale,
                            lse[row * queries.lse_stride], delta[row]);
@@ -410,6 +448,7 @@ void attention_backward_rows(const AttentionQueries<T>& queries, void* memory) {
       for (std::int64_t i = 0; i < size; ++i) store(to[i], dq[row * width + i]);
     }
   }
+  release_tiles();
 }
 
 template <typename T>

@@ -17,6 +17,7 @@ Kernels kernels_base();
 Kernels kernels_avx2();
 Kernels kernels_avx512();
 Kernels kernels_avx512_bf16();
+Kernels kernels_amx_bf16();
 
 namespace {
 
@@ -26,16 +27,18 @@ class InstructionSet : public ::testing::TestWithParam<const char*> {
     const std::string name = GetParam();
     const bool able = name == "avx2"     ? cpu_has_avx2()
                       : name == "avx512" ? cpu_has_avx512()
+                      : name == "amx"    ? may_use_amx_bfloat16()
                                          : name == "base" || cpu_has_bfloat16();
     if (!able) GTEST_SKIP() << "this CPU has no " << name;
     set_ = name == "base"     ? kernels_base()
            : name == "avx2"   ? kernels_avx2()
            : name == "avx512" ? kernels_avx512()
+           : name == "amx"    ? kernels_amx_bf16()
                               : kernels_avx512_bf16();
   }
   Kernels set_;
 };
-INSTANTIATE_TEST_SUITE_P(Sets, InstructionSet, ::testing::Values("base", "avx2", "avx512", "avx512_bf16"),
+INSTANTIATE_TEST_SUITE_P(Sets, InstructionSet, ::testing::Values("base", "avx2", "avx512", "avx512_bf16", "amx"),
                          [](const auto& param) { return std::string(param.param); });
 
 std::vector<float> normals(std::size_t count, double scale) {
@@ -255,6 +258,7 @@ TEST_P(InstructionSet, AttentionAndItsGradient) {
     expect_exact_attention(set_.float32, 0, own, 32, 2e-6);
     expect_exact_attention(set_.float32, 129, own, 32, 2e-6);
     expect_exact_attention(set_.bfloat16, 1, own, 32, 2e-2);
+    expect_exact_attention(set_.bfloat16, 129, own, 64, 2e-2);
   }
 }
 
