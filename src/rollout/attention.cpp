@@ -68,6 +68,7 @@ void Attention::score_page(const char* q, std::int64_t rows, const char* keys, f
     call.c = scores + r * stride;
     call.prefetch = ahead + 2 * call.panel_bytes * block / blocks;
     call.prefetch_step = 128 / blocks;
+    call.reuse_b = blocks > 1;
     kernels_.tile(count, call);
   });
 }
@@ -88,6 +89,7 @@ void Attention::value_page(const char* probs, std::int64_t stride, std::int64_t 
       call.c = out + r * value_columns_ + column;
       call.prefetch = ahead + offset + 2 * call.panel_bytes * block / blocks;
       call.prefetch_step = 128 / blocks;
+      call.reuse_b = blocks > 1;
       kernels_.tile(count, call);
     });
   }

@@ -195,10 +195,9 @@ void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
   });
   lap(thread, Stage::norm);
   if (comm_ == nullptr) {
-    product_into(team, thread, weights_.head(), nullptr, final_, logit_rows, logits_.floats(), logit_stride_, false);
+    product_into(team, thread, weights_.head(), final_, logit_rows, logits_.floats(), logit_stride_, false);
   } else {
-    product_into(team, thread, weights_.head(), nullptr, final_, logit_rows, local_logits_.floats(), local_stride_,
-                 false);
+    product_into(team, thread, weights_.head(), final_, logit_rows, local_logits_.floats(), local_stride_, false);
     gather_logits(team, thread, logit_rows);
   }
   lap(thread, Stage::head);
@@ -228,7 +227,7 @@ void Forward::store_keys(ThreadTeam& team, int thread, const Batch& batch, std::
   const LayerWeights& layer = weights_.layer(index);
   const auto rows = static_cast<std::int64_t>(batch.rows.size());
   norm(team, thread, layer.input_norm, rows);
-  product_into(team, thread, layer.qkv, nullptr, normed_, rows, qkv_.floats(0), qkv_.stride / 4, false);
+  product_into(team, thread, layer.qkv, normed_, rows, qkv_.floats(0), qkv_.stride / 4, false);
   lap(thread, Stage::qkv);
   for_each_row(team, thread, rows, [&](std::int64_t row) { rotate_and_store(batch, layer, index, row); });
   lap(thread, Stage::rotate);
@@ -256,11 +255,13 @@ void Forward::finish_layer(ThreadTeam& team, int thread, std::int64_t rows, std:
   // Straight onto the residual stream, or this rank's part of the sum over the ranks.
   const bool whole = comm_ == nullptr;
   const Rows& sum = whole ? residual_ : partial_;
-  product_into(team, thread, layer.out, &layer.gate_up, attended_, rows, sum.floats(0), sum.stride / 4, whole);
+  product_into(team, thread, layer.out, attended_, rows, sum.floats(0), sum.stride / 4, whole);
   lap(thread, Stage::out);
   add_partial(team, thread, rows);
   norm(team, thread, layer.post_norm, rows);
-  product(team, thread, layer.gate_up, &layer.down, normed_, rows,
+  // As many tiles as fill a cache line of the result: threads that write into one line wait for each other.
+  const std::int64_t group = std::max<std::int64_t>(64 / (kPanelColumns * kernels_.act_bytes), 1);
+  product(team, thread, layer.gate_up, group, normed_, rows,
           [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
             alignas(64) float gate_and_up[kMaxTileRows * kTileColumns];
             call.c = gate_and_up;
@@ -270,8 +271,7 @@ void Forward::finish_layer(ThreadTeam& team, int thread, std::int64_t rows, std:
                               inner_.stride);
           });
   lap(thread, Stage::gate_up);
-  const PackedMatrix& then = index + 1 < spec_.layers ? weights_.layer(index + 1).qkv : weights_.head();
-  product_into(team, thread, layer.down, &then, inner_, rows, sum.floats(0), sum.stride / 4, whole);
+  product_into(team, thread, layer.down, inner_, rows, sum.floats(0), sum.stride / 4, whole);
   lap(thread, Stage::down);
   add_partial(team, thread, rows);
 }
@@ -304,33 +304,36 @@ void Forward::rotate_and_store(const Batch& batch, const LayerWeights& layer, st
 }
 
 template <class Make>
-void Forward::product(ThreadTeam& team, int thread, const PackedMatrix& weight, const PackedMatrix* then,
-                      const Rows& input, std::int64_t rows, const Make& make) {
+void Forward::product(ThreadTeam& team, int thread, const PackedMatrix& weight, std::int64_t group, const Rows& input,
+                      std::int64_t rows, const Make& make) {
   // A tile of weights is read from memory for the first block of rows and from cache for the others, while the next
   // tile is fetched.
-  const std::int64_t tile_bytes = 2 * weight.panel_bytes();
+  const std::int64_t tiles = weight.tiles(), tile_bytes = 2 * weight.panel_bytes();
   TileCall call;
   call.panel_bytes = weight.panel_bytes();
   call.depth = weight.depth();
   call.a_stride = input.stride;
-  team.for_each(thread, weight.tiles(), [&](std::int64_t tile, std::int64_t next) {
-    call.b = weight.tile(tile);
-    // (The first tile of a thread is the one with its number.)
-    const char* ahead = next < weight.tiles()                       ? weight.tile(next)
-                        : then != nullptr && thread < then->tiles() ? then->tile(thread)
-                                                                    : weight.tile(tile);
-    for_each_block(rows, kernels_.max_rows, [&](std::int64_t row, int count, std::int64_t block, std::int64_t blocks) {
-      call.a = input.at(row);
-      call.prefetch = ahead + tile_bytes * block / blocks;
-      call.prefetch_step = std::max<std::int64_t>(128 / blocks, 1);
-      make(tile, row, count, call);
-    });
+  team.for_each(thread, (tiles + group - 1) / group, [&](std::int64_t index, std::int64_t next) {
+    const std::int64_t end = std::min(tiles, (index + 1) * group);
+    for (std::int64_t tile = index * group; tile < end; ++tile) {
+      const std::int64_t following = tile + 1 < end ? tile + 1 : next * group;
+      const char* ahead = weight.tile(following < tiles ? following : tile);
+      call.b = weight.tile(tile);
+      for_each_block(rows, kernels_.max_rows,
+                     [&](std::int64_t row, int count, std::int64_t block, std::int64_t blocks) {
+                       call.a = input.at(row);
+                       call.prefetch = ahead + tile_bytes * block / blocks;
+                       call.prefetch_step = std::max<std::int64_t>(128 / blocks, 1);
+                       call.reuse_b = blocks > 1;
+                       make(tile, row, count, call);
+                     });
+    }
   });
 }
 
-void Forward::product_into(ThreadTeam& team, int thread, const PackedMatrix& weight, const PackedMatrix* then,
-                           const Rows& input, std::int64_t rows, float* out, std::int64_t out_stride, bool add) {
-  product(team, thread, weight, then, input, rows, [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
+void Forward::product_into(ThreadTeam& team, int thread, const PackedMatrix& weight, const Rows& input,
+                           std::int64_t rows, float* out, std::int64_t out_stride, bool add) {
+  product(team, thread, weight, 1, input, rows, [&](std::int64_t tile, std::int64_t row, int count, TileCall& call) {
     call.c = out + row * out_stride + tile * kTileColumns;
     call.c_stride = out_stride;
     call.add = add;

@@ -74,13 +74,13 @@ class Forward {
   template <class Body>
   void for_each_row(ThreadTeam& team, int thread, std::int64_t rows, const Body& body);
   void rotate_and_store(const Batch& batch, const LayerWeights& layer, std::int64_t index, std::int64_t row);
-  // c[row, 32 * tile ..] of every row and tile; `make(tile, row, rows, call)` finishes the call and runs it. `then`:
-  // the matrix of the product that follows soon (its first tiles are fetched meanwhile); null where none does.
+  // c[row, 32 * tile ..] of every row and tile; `make(tile, row, rows, call)` finishes the call and runs it.
+  // A thread makes `group` neighbouring tiles.
   template <class Make>
-  void product(ThreadTeam& team, int thread, const PackedMatrix& weight, const PackedMatrix* then, const Rows& input,
+  void product(ThreadTeam& team, int thread, const PackedMatrix& weight, std::int64_t group, const Rows& input,
                std::int64_t rows, const Make& make);
-  void product_into(ThreadTeam& team, int thread, const PackedMatrix& weight, const PackedMatrix* then,
-                    const Rows& input, std::int64_t rows, float* out, std::int64_t out_stride, bool add);
+  void product_into(ThreadTeam& team, int thread, const PackedMatrix& weight, const Rows& input, std::int64_t rows,
+                    float* out, std::int64_t out_stride, bool add);
 
   const Weights& weights_;
   const Kernels& kernels_;

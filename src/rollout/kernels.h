@@ -18,6 +18,7 @@ struct TileCall {
   float* c = nullptr;
   std::int64_t c_stride = 0;  // floats
   bool add = false;
+  bool reuse_b = false;  // B is wanted again soon and these rows of A are not, else the other way round: a hint
   // Memory wanted soon: at each step over k (one depth in float32, two in bfloat16) the next `prefetch_step` bytes are
   // fetched. With a step of 128 a call fetches as much as it reads of B.
   const char* prefetch = nullptr;

@@ -38,15 +38,24 @@ void configure(int rows) {
   configured_rows = rows;
 }
 
-template <bool Lower>
+// A macro because a tile's number must be a constant. What is not wanted again soon leaves the other matrix in the
+// first cache.
+#define SETRL_LOAD_TILE(stream, tile, from, stride) \
+  if constexpr (stream) {                           \
+    _tile_stream_loadd(tile, from, stride);         \
+  } else {                                          \
+    _tile_loadd(tile, from, stride);                \
+  }
+
+template <bool Lower, bool ReuseB>
 SETRL_INLINE void multiply(const char* a, std::int64_t a_stride, const char* b, std::int64_t panel_bytes) {
-  _tile_loadd(6, b, kLineBytes);
-  _tile_loadd(4, a, a_stride);
+  SETRL_LOAD_TILE(!ReuseB, 6, b, kLineBytes);
+  SETRL_LOAD_TILE(ReuseB, 4, a, a_stride);
   _tile_dpbf16ps(0, 4, 6);
-  _tile_loadd(7, b + panel_bytes, kLineBytes);
+  SETRL_LOAD_TILE(!ReuseB, 7, b + panel_bytes, kLineBytes);
   _tile_dpbf16ps(1, 4, 7);
   if constexpr (Lower) {
-    _tile_loadd(5, a + kTileRows * a_stride, a_stride);
+    SETRL_LOAD_TILE(ReuseB, 5, a + kTileRows * a_stride, a_stride);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
@@ -63,10 +72,10 @@ void multiply_rest(int rows, const TileCall& call, const char* a, const char* b,
   __builtin_memcpy(b_copy, b, b_bytes);
   __builtin_memcpy(b_copy + kTileBytes, b + call.panel_bytes, b_bytes);
   finish_stores();
-  multiply<Lower>(a_copy, kLineBytes, b_copy, kTileBytes);
+  multiply<Lower, false>(a_copy, kLineBytes, b_copy, kTileBytes);
 }
 
-template <bool Lower>
+template <bool Lower, bool ReuseB>
 void tile_rows(int rows, const TileCall& call) {
   const std::int64_t c_stride = call.c_stride * 4;
   float* const lower = call.c + kTileRows * call.c_stride;
@@ -92,7 +101,7 @@ void tile_rows(int rows, const TileCall& call) {
   for (std::int64_t k = 0; k + kTileDepth <= call.depth; k += kTileDepth) {
     for (std::int64_t offset = 0; offset < ahead_bytes; offset += kLineBytes) __builtin_prefetch(ahead + offset, 0, 2);
     ahead += ahead_bytes;
-    multiply<Lower>(a, call.a_stride, b, call.panel_bytes);
+    multiply<Lower, ReuseB>(a, call.a_stride, b, call.panel_bytes);
     a += kTileDepth * 2;
     b += kTileBytes;
   }
@@ -108,7 +117,11 @@ void tile_rows(int rows, const TileCall& call) {
 
 void tile(int rows, const TileCall& call) {
   if (rows != configured_rows) configure(rows);
-  rows > kTileRows ? tile_rows<true>(rows, call) : tile_rows<false>(rows, call);
+  if (rows > kTileRows) {
+    call.reuse_b ? tile_rows<true, true>(rows, call) : tile_rows<true, false>(rows, call);
+  } else {
+    call.reuse_b ? tile_rows<false, true>(rows, call) : tile_rows<false, false>(rows, call);
+  }
 }
 
 void release_tiles() {

@@ -102,6 +102,7 @@ TEST_P(KernelsTest, ResultOfARowDoesNotDependOnTheRowsBesideIt) {
     call.c = c.mutable_data_ptr<float>();
     call.c_stride = 32;
     call.prefetch = packed.tile(0);
+    call.reuse_b = count % 2 == 0;
     kernels_.tile(count, call);
     return c;
   };
