@@ -1,6 +1,6 @@
 // The packed layout that all matrix kernels read, for weights and for KV pages alike.
 // A matrix B [N, K] (out = a * B^T) is cut into panels of 16 columns n. Inside a panel the values of one depth k
-// (float32) or of one pair of depths (bfloat16, as vdpbf16ps wants them) lie together:
+// (float32) or of one pair of depths (bfloat16, as vdpbf16ps and AMX tiles want them) lie together:
 //   float32   panel[n / 16][k][n % 16]
 //   bfloat16  panel[n / 16][k / 2][n % 16][k % 2]
 #pragma once
