@@ -16,6 +16,7 @@
 #include "config/option_table.h"
 #include "config/options.h"
 #include "roles/signals.h"
+#include "store/store_thread.h"
 
 namespace {
 
@@ -58,6 +59,11 @@ std::vector<setrl::comm::Fact> facts_of(const setrl::config::ParsedCommand& pars
   return facts;
 }
 
+// A shared file is written by a library that uses MPI itself, beside the thread that trains.
+setrl::comm::Threads threads_of(const setrl::RunConfig& config) {
+  return config.store.layout == "shared" ? setrl::comm::Threads::many : setrl::comm::Threads::one_at_a_time;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -80,7 +86,8 @@ int main(int argc, char** argv) {
   }
   // Before MPI, whose start takes its time: a job's signal may come early.
   if (parsed.command == "train" || parsed.command == "sft") setrl::roles::install_signal_handlers();
-  setrl::comm::MpiRuntime runtime(&argc, &argv, parsed.config.run.deadline_s);
+  setrl::store::initialise_hdf5();
+  setrl::comm::MpiRuntime runtime(&argc, &argv, parsed.config.run.deadline_s, threads_of(parsed.config));
   try {
     runtime.post_sentry();
     setrl::comm::check_agreement(runtime.world(), facts_of(parsed));

@@ -42,6 +42,9 @@ class MpiCommunicator : public Communicator {
   void progress() override;
   std::unique_ptr<Communicator> split(int colour, const std::string& name) override;
 
+  // Lives as long as this.
+  const MPI_Comm& handle() const { return comm_.get(); }
+
  private:
   // A running collective and the copies it works on, kept until it is done even where the caller gives up.
   struct Exchange {

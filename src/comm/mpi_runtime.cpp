@@ -50,9 +50,11 @@ std::vector<std::string> gather_hosts(Communicator& world) {
 
 }  // namespace
 
-MpiRuntime::MpiRuntime(int* argc, char*** argv, double deadline_s) : state_(std::make_unique<State>()) {
+MpiRuntime::MpiRuntime(int* argc, char*** argv, double deadline_s, Threads threads)
+    : state_(std::make_unique<State>()) {
   int provided = MPI_THREAD_SINGLE;
-  const int code = MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);
+  const int wanted = threads == Threads::many ? MPI_THREAD_MULTIPLE : MPI_THREAD_SERIALIZED;
+  const int code = MPI_Init_thread(argc, argv, wanted, &provided);
   // Before anything else: the default handler ends the process before a return code is seen. Communicators made from
   // the world inherit this.
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);

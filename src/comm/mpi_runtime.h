@@ -11,11 +11,16 @@ namespace setrl::comm {
 
 class Session;
 
+// Who may be in MPI at a time. This module's verbs take turns either way; `many` is for libraries that call MPI by
+// themselves from a thread of their own (comm/mpi_handle.h), and costs MPI locks of its own.
+enum class Threads { one_at_a_time, many };
+
 class MpiRuntime {
  public:
-  // Initialises MPI with MPI_THREAD_SERIALIZED, sets MPI_ERRORS_RETURN before anything else. `deadline_s`: the longest
-  // wait of every verb, <= 0 for none. Throws UserError where the MPI library offers no such thread level.
-  MpiRuntime(int* argc, char*** argv, double deadline_s);
+  // Initialises MPI with MPI_THREAD_SERIALIZED (or MPI_THREAD_MULTIPLE where `threads` asks for it and the library has
+  // it), sets MPI_ERRORS_RETURN before anything else. `deadline_s`: the longest wait of every verb, <= 0 for none.
+  // Throws UserError where the MPI library does not even offer MPI_THREAD_SERIALIZED.
+  MpiRuntime(int* argc, char*** argv, double deadline_s, Threads threads = Threads::one_at_a_time);
   // Finalises, unless an exception is unwinding: then it leaves MPI alone (the caller aborts).
   ~MpiRuntime();
   MpiRuntime(const MpiRuntime&) = delete;

@@ -35,7 +35,7 @@ class OwnedComm {
   OwnedComm& operator=(OwnedComm&& other) noexcept;
   ~OwnedComm() { reset(); }
 
-  MPI_Comm get() const { return comm_; }
+  const MPI_Comm& get() const { return comm_; }
   // Gives the handle up without freeing it (after MPI_Finalize, or where an operation on it never ended).
   MPI_Comm release();
   void reset();

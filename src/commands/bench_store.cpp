@@ -82,11 +82,13 @@ int bench_store(const RunConfig& config, comm::Communicator& world) {
   constexpr int kRepeats = 3;
   const roles::Policy policy = roles::open_policy(config);
   const BenchState state(policy.weights->spec(), world);
-  const auto result = store::bench_store(config.run.dir + "/bench-store", state.views(), bench_groups(config),
-                                         kStepSeconds, kRepeats, world);
+  const auto result =
+      store::bench_store(config.run.dir + "/bench-store", state.views(), bench_groups(config), kStepSeconds, kRepeats,
+                         store::layout_of(config.store.layout), world);
   const auto rate = [&](double seconds) { return rounded(static_cast<double>(result.bytes) / seconds / 1e9, 1000); };
   const nlohmann::ordered_json line = {{"bench", "store"},
                                        {"ranks", world.size()},
+                                       {"layout", config.store.layout},
                                        {"bytes", result.bytes},
                                        {"write_gb_per_s", rate(result.write_s)},
                                        {"plain_write_gb_per_s", rate(result.plain_write_s)},

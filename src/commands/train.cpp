@@ -4,6 +4,7 @@
 #include "commands/commands.h"
 #include "roles/session.h"
 #include "roles/trainer.h"
+#include "store/checkpoint_layout.h"
 
 namespace setrl::commands {
 
@@ -25,10 +26,12 @@ int train(const config::ParsedCommand& command, comm::Communicator& world) {
     if (world.rank() == 0) fmt::print("{}", topology::describe(plan));
     return kExitDone;
   }
+  store::check_layout(store::layout_of(config.store.layout));
   return roles::run_training(*roles::open_session(config, plan, world));
 }
 
 int sft(const config::ParsedCommand& command, comm::Communicator& world) {
+  store::check_layout(store::layout_of(command.config.store.layout));
   return roles::run_supervised(*roles::open_session(command.config, all_learn(world.size()), world));
 }
 

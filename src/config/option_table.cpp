@@ -388,6 +388,10 @@ void other_options(Table& t) {
   t.integer<Store, std::int64_t>(
       "store.keep_every", &RunConfig::store, &Store::keep_every, 0, kMax<std::int64_t>, "steps",
       "Checkpoints of steps that are a multiple of this are kept for ever; 0: none.", Effect::machine);
+  t.choice("store.layout", &RunConfig::store, &Store::layout, {"per_rank", "shared"},
+           "Files of a checkpoint: per_rank: one a learner rank; shared: one that all learner ranks write together "
+           "(needs HDF5's parallel build). Read alike.",
+           Effect::machine);
   t.flag("store.trajectories", &RunConfig::store, &Store::trajectories, "Write every completion to trajectories/.",
          Effect::machine);
 

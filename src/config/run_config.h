@@ -146,6 +146,7 @@ struct StoreSection {
   std::int64_t every = 10;      // steps between checkpoints, 0 = only at the end
   int keep = 2;                 // newest checkpoints kept
   std::int64_t keep_every = 0;  // besides, those of steps that are multiples of it; 0 = none
+  std::string layout = "per_rank";
   bool trajectories = true;
 };
 

@@ -14,6 +14,7 @@
 #include "store/checkpoint_saver.h"
 #include "store/durable_file.h"
 #include "store/rank_file.h"
+#include "store/shared_file.h"
 
 namespace setrl::store {
 
@@ -72,12 +73,14 @@ void forget(const std::string& path) {
 
 class StoreBench {
  public:
-  StoreBench(const std::string& folder, const std::vector<TensorView>& tensors, comm::Communicator& learners)
+  StoreBench(const std::string& folder, const std::vector<TensorView>& tensors, Layout layout,
+             comm::Communicator& learners)
       : folder_(folder),
         tensors_(tensors),
+        layout_(layout),
         learners_(learners),
         plain_(fmt::format("{}/plain-{:04}", folder, learners.rank())),
-        saver_({folder, {1, 0}, 0, {}}, learners, thread_) {}
+        saver_({folder, {1, 0}, 0, {}, layout}, learners, thread_) {}
 
   double write_plain() {
     fs::remove(plain_);
@@ -107,7 +110,7 @@ class StoreBench {
 
   double load() {
     const std::string newest = find_newest_checkpoint(folder_);
-    forget(newest + "/" + rank_file_name(learners_.rank()));
+    forget(newest + "/" + (layout_ == Layout::shared ? kSharedName : rank_file_name(learners_.rank())));
     return timed(learners_, [&] { load_checkpoint(newest, tensors_); });
   }
 
@@ -138,6 +141,7 @@ class StoreBench {
 
   const std::string folder_;
   const std::vector<TensorView>& tensors_;
+  const Layout layout_;
   comm::Communicator& learners_;
   const std::string plain_;
   std::int64_t step_ = 0;
@@ -148,7 +152,7 @@ class StoreBench {
 }  // namespace
 
 BenchResult bench_store(const std::string& folder, const std::vector<TensorView>& tensors,
-                        const std::vector<StoredGroup>& groups, double step_s, int repeats,
+                        const std::vector<StoredGroup>& groups, double step_s, int repeats, Layout layout,
                         comm::Communicator& learners) {
   make_directories(folder);
   BenchResult best;
@@ -157,7 +161,7 @@ BenchResult bench_store(const std::string& folder, const std::vector<TensorView>
   learners.all_reduce(&bytes, 1, comm::Reduction::sum);
   best.bytes = static_cast<std::int64_t>(bytes);
   {
-    StoreBench bench(folder, tensors, learners);
+    StoreBench bench(folder, tensors, layout, learners);
     const auto keep = [](double& value, double seconds) { value = value == 0 ? seconds : std::min(value, seconds); };
     bench.save();  // touches the copy's memory
     for (int i = 0; i < repeats; ++i) {

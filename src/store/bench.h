@@ -7,6 +7,7 @@
 
 #include "comm/communicator.h"
 #include "records/tensor_view.h"
+#include "store/checkpoint_layout.h"
 #include "store/trajectory_file.h"
 
 namespace setrl::store {
@@ -24,9 +25,9 @@ struct BenchResult {
 
 // Collective. Best of `repeats` for each time, the two kinds in turn. FOLDER is made and removed. `tensors`: this
 // rank's slices, which are overwritten with equal values. `step_s`: length of the step that an asynchronous save has
-// behind it.
+// behind it. `layout`: of the checkpoints.
 BenchResult bench_store(const std::string& folder, const std::vector<TensorView>& tensors,
-                        const std::vector<StoredGroup>& groups, double step_s, int repeats,
+                        const std::vector<StoredGroup>& groups, double step_s, int repeats, Layout layout,
                         comm::Communicator& learners);
 
 }  // namespace setrl::store

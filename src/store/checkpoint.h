@@ -1,5 +1,5 @@
-// Checkpoints in HDF5 (DESIGN "A run directory"): rank files, index.h5 with virtual datasets, checksums, atomic
-// publishing.
+// Checkpoints in HDF5 (DESIGN "A run directory"): rank files or one shared file, index.h5 with virtual datasets,
+// checksums, atomic publishing.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include "comm/communicator.h"
 #include "records/tensor_view.h"
+#include "store/checkpoint_layout.h"
 
 namespace setrl::store {
 
@@ -36,7 +37,7 @@ struct Retention {
 // stay untouched.
 std::string save_checkpoint(const std::string& run_dir, const CheckpointInfo& info,
                             const std::vector<TensorView>& tensors, const Retention& retention,
-                            comm::Communicator& learners);
+                            comm::Communicator& learners, Layout layout = Layout::per_rank);
 
 // Folders of the whole checkpoints of a run directory, newest first: DONE, index and file sizes are verified, the rank
 // files' content is when it is read (load_checkpoint), so a caller that resumes tries one after the other. Broken ones

@@ -1,6 +1,7 @@
 #include "store/checkpoint_index.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -68,7 +69,7 @@ SliceTable read_slices(hid_t file) {
   return table;
 }
 
-// The tensor in its logical shape, each slice mapped to its dataset in a rank file of the same folder. What is missing
+// The tensor in its logical shape, its slices mapped to their datasets in rank files of the same folder. What is missing
 // reads as NaN, so that it cannot pass for weights.
 void write_virtual(hid_t file, const IndexedTensor& tensor, const std::vector<std::string>& rank_files) {
   const std::string& name = tensor.entry.name;
@@ -79,10 +80,15 @@ void write_virtual(hid_t file, const IndexedTensor& tensor, const std::vector<st
   const h5::Handle creation = h5::dataset_creation();
   const float missing = std::numeric_limits<float>::quiet_NaN();
   h5::check(H5Pset_fill_value(creation.get(), H5T_NATIVE_FLOAT, &missing), name);
-  for (const auto& [rank, slice] : tensor.slices) {
-    const h5::Handle source = h5::dataspace({static_cast<hsize_t>(slice.end - slice.begin)});
+  for (auto first = tensor.slices.begin(); first != tensor.slices.end();) {
+    // Slices that one file has of a tensor lie in one dataset of it, side by side.
+    const int rank = first->rank;
+    const auto last = std::find_if(first, tensor.slices.end(), [&](const IndexedSlice& s) { return s.rank != rank; });
+    const std::int64_t begin = first->slice.begin, end = std::prev(last)->slice.end;
+    first = last;
+    const h5::Handle source = h5::dataspace({static_cast<hsize_t>(end - begin)});
     hsize_t at = 0;
-    for (const auto& box : boxes_of_range(shape, slice.begin, slice.end)) {
+    for (const auto& box : boxes_of_range(shape, begin, end)) {
       const std::vector<hsize_t> start(box.start.begin(), box.start.end());
       const std::vector<hsize_t> count(box.count.begin(), box.count.end());
       const hsize_t size =
@@ -213,13 +219,13 @@ void attach_slices(const SliceTable& table, CheckpointIndex& index) {
 
 }  // namespace
 
-CheckpointIndex make_index(const CheckpointInfo& info, const std::vector<RankFile>& ranks) {
+CheckpointIndex make_index(const CheckpointInfo& info, const std::vector<RankFile>& files) {
   CheckpointIndex index;
   index.info = info;
   std::map<std::string, std::size_t> place;
-  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
-    index.rank_files.push_back(ranks[rank].name);
-    for (const auto& slice : ranks[rank].slices) {
+  for (std::size_t rank = 0; rank < files.size(); ++rank) {
+    index.rank_files.push_back(files[rank].name);
+    for (const auto& slice : files[rank].slices) {
       const auto [found, is_new] = place.emplace(slice.tensor, index.tensors.size());
       if (is_new) index.tensors.push_back({{slice.tensor, slice.shape}, {}});
       IndexedTensor& tensor = index.tensors[found->second];

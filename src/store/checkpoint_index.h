@@ -13,7 +13,7 @@
 namespace setrl::store {
 
 struct IndexedSlice {
-  int rank = 0;
+  int rank = 0;  // place in rank_files
   Slice slice;
 };
 
@@ -25,11 +25,11 @@ struct IndexedTensor {
 struct CheckpointIndex {
   CheckpointInfo info;
   std::vector<IndexedTensor> tensors;  // in the learner's order
-  std::vector<std::string> rank_files;
+  std::vector<std::string> rank_files;  // one a rank, or the shared one
 };
 
-// Joins the ranks' slices. Throws BugError where they overlap, leave gaps or disagree on a shape.
-CheckpointIndex make_index(const CheckpointInfo& info, const std::vector<RankFile>& ranks);
+// Joins the slices of all files. Throws BugError where they overlap, leave gaps or disagree on a shape.
+CheckpointIndex make_index(const CheckpointInfo& info, const std::vector<RankFile>& files);
 
 // The HDF5 file's bytes.
 Bytes to_image(const CheckpointIndex& index);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <exception>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -68,6 +69,8 @@ std::string find_shared_mark(const std::string& mark) {
 
 CheckpointSaver::CheckpointSaver(SaverOptions options, comm::Communicator& learners, StoreThread& thread)
     : options_(std::move(options)), learners_(learners), thread_(thread) {
+  check_layout(options_.layout);
+  if (options_.layout == Layout::shared) writers_ = learners.split(0, learners.name() + " that write");
   std::uint64_t number = static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) ^
                          static_cast<std::uint64_t>(getpid()) << 40;
   learners.broadcast(&number, sizeof number, 0);
@@ -122,7 +125,8 @@ void CheckpointSaver::save(const CheckpointInfo& info, const std::vector<TensorV
                      learners_.rank(),
                      learners_.size(),
                      {token_, saves_++},
-                     options_.deadline_s};
+                     options_.deadline_s,
+                     writers_.get()};
   const auto next = std::make_shared<SaveWork>(std::move(order), current_ ? current_->take_memory() : StagingMemory());
   current_ = next;
   thread_.post_long([next, &thread = thread_] { next->run(thread); });
@@ -156,6 +160,7 @@ void CheckpointSaver::finish() {
   // A rank that fails may be unable to tell rank 0's thread (its disk is full), which waits for its file; so the
   // training threads, idle now, ask each other.
   auto span = std::chrono::microseconds(200);
+  std::optional<Deadline> patience;  // with others that do not end although one has failed
   for (;;) {
     const bool busy = current_ && !current_->wait_for(span);
     const SaveResult mine = current_ ? current_->result() : SaveResult{};
@@ -166,6 +171,11 @@ void CheckpointSaver::finish() {
       break;
     }
     if (state[1] != 0 && busy) current_->leave();
+    if (state[1] != 0 && !patience) patience.emplace(options_.deadline_s);
+    // In a call of MPI-IO that waits for the rank that failed: ending the job is all that helps.
+    if (patience && patience->passed()) {
+      throw BugError("checkpoint not saved: " + (mine.error.empty() ? "another rank failed" : mine.error));
+    }
     span = std::min<std::chrono::microseconds>(span * 3 / 2, std::chrono::milliseconds(50));
   }
   const SaveResult mine = current_ ? current_->result() : SaveResult{};
@@ -175,9 +185,9 @@ void CheckpointSaver::finish() {
 
 std::string save_checkpoint(const std::string& run_dir, const CheckpointInfo& info,
                             const std::vector<TensorView>& tensors, const Retention& retention,
-                            comm::Communicator& learners) {
+                            comm::Communicator& learners, Layout layout) {
   StoreThread thread;
-  CheckpointSaver saver({run_dir, retention, 0, {}}, learners, thread);
+  CheckpointSaver saver({run_dir, retention, 0, {}, layout}, learners, thread);
   saver.save(info, tensors);
   saver.finish();
   return CheckpointFolders(run_dir, info.step).whole;

@@ -10,6 +10,7 @@
 
 #include "comm/communicator.h"
 #include "store/checkpoint.h"
+#include "store/checkpoint_layout.h"
 #include "store/store_thread.h"
 
 namespace setrl::store {
@@ -22,6 +23,7 @@ struct SaverOptions {
   double deadline_s = 1800;  // longest wait for another rank; <= 0: none
   // Asked while `save` waits for an earlier save: true where there is no time left and that one shall be abandoned.
   std::function<bool()> urgent;
+  Layout layout = Layout::per_rank;
 };
 
 // One a learner rank. All members are for the thread that trains. At most one save is on its way; its copy of the
@@ -29,7 +31,7 @@ struct SaverOptions {
 class CheckpointSaver {
  public:
   // Collective. Borrows both. Throws UserError on all ranks where the run directory is not writable, or not the same
-  // for all of them.
+  // for all of them, or where this program cannot write files of the layout.
   CheckpointSaver(SaverOptions options, comm::Communicator& learners, StoreThread& thread);
   // Abandons what is on its way.
   ~CheckpointSaver();
@@ -53,6 +55,7 @@ class CheckpointSaver {
 
   SaverOptions options_;
   comm::Communicator& learners_;
+  std::unique_ptr<comm::Communicator> writers_;  // the same ranks, for the thread that writes a shared file; or null
   StoreThread& thread_;
   std::string token_;
   std::int64_t saves_ = 0;

@@ -41,6 +41,12 @@ File File::open(const std::string& path) {
   return File(descriptor, path);
 }
 
+File File::update(const std::string& path) {
+  const int descriptor = open_retrying(path, O_RDWR);
+  if (descriptor < 0) throw_os_error(path, "open for writing");
+  return File(descriptor, path);
+}
+
 File File::append_to(const std::string& path) {
   const int descriptor = open_retrying(path, O_CREAT | O_APPEND | O_RDWR);
   if (descriptor < 0) throw_os_error(path, "open for appending");
@@ -110,6 +116,15 @@ std::int64_t File::size() const {
 
 void File::truncate(std::int64_t bytes) {
   if (::ftruncate(descriptor_, bytes) != 0) throw_os_error(path_, "shorten");
+}
+
+void File::reserve(std::int64_t bytes) {
+  while (::fallocate(descriptor_, 0, 0, bytes) != 0) {
+    if (errno == EINTR) continue;
+    if (errno != EOPNOTSUPP) throw_os_error(path_, "write");
+    truncate(bytes);
+    return;
+  }
 }
 
 void File::sync() {

@@ -15,6 +15,7 @@ class File {
  public:
   static File create(const std::string& path);     // truncates what is there
   static File open(const std::string& path);       // for reading
+  static File update(const std::string& path);     // what is there stays; for writing too
   static File append_to(const std::string& path);  // made where missing; every write goes to the end
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
@@ -26,6 +27,8 @@ class File {
   void read_at(std::int64_t offset, void* data, std::size_t size) const;
   std::int64_t size() const;
   void truncate(std::int64_t bytes);
+  // Makes an empty file this long, with room on the disk for all of it as far as the file system can promise that.
+  void reserve(std::int64_t bytes);
   void sync();
   // Hints for what is written to be on its way to the disk, or there, before `sync`: no errors, no promise.
   void start_flush(std::int64_t offset, std::int64_t bytes);

@@ -20,13 +20,6 @@ void silence() {
   (void)done;
 }
 
-Handle file_access() {
-  silence();
-  Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "HDF5 file access");
-  check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), "HDF5 close degree");
-  return access;
-}
-
 std::string without_nul(const std::string& text) {
   std::string clean;
   for (const char byte : text) {
@@ -94,6 +87,13 @@ void fail(const std::string& what) {
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_innermost, &message);
   H5Eclear2(H5E_DEFAULT);
   throw_user_error("{}: {}", what, message);
+}
+
+Handle file_access() {
+  silence();
+  Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "HDF5 file access");
+  check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), "HDF5 close degree");
+  return access;
 }
 
 Image::Image(std::size_t user_block) : memory_(std::make_unique<MemoryFile>()), file_(create(*memory_, user_block)) {}

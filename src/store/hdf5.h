@@ -47,8 +47,11 @@ class Handle {
   Closer closer_;
 };
 
+// For opening files: with strong close, nothing stays open behind a closed file.
+Handle file_access();
+
 // A new file, built in memory: no disk can fail under HDF5. Format of HDF5 1.10, without time stamps (equal content
-// gives equal bytes), with strong close: nothing stays open behind a closed file. Datasets whose space is allotted
+// gives equal bytes). Datasets whose space is allotted
 // early and that are not written take no memory; the caller puts their data into the file on disk, at H5Dget_offset.
 class Image {
  public:

@@ -16,6 +16,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+const char* const kOpening = "opening";
+const char* const kStopping = "stopping";
+const char* const kClosing = "closing";
+
 std::string name_of(int rank, const char* ending) {
   return fmt::format("rank-{:04}.{}", rank, ending);
 }
@@ -64,9 +68,10 @@ void SaveAgreement::wait_until(const std::function<bool()>& there, const std::st
   }
 }
 
-void SaveAgreement::begin() const {
+void SaveAgreement::begin(const std::function<void()>& fill) const {
   if (rank_ == 0) {
     prepare_temporary(folders_);
+    if (fill) fill();
     place(session_, {});
     return;
   }
@@ -105,26 +110,89 @@ void SaveAgreement::report(const RankFile& file) const {
   place(path(name_of(rank_, "part")), encode(file));
 }
 
-void SaveAgreement::report_stop(const std::string& reason) const {
+bool SaveAgreement::report_stop(const std::string& reason) const {
   try {
     place(path(name_of(rank_, "stopped")), Bytes(reason.begin(), reason.end()));
+    return true;
   } catch (const UserError&) {
+    return false;
   }
+}
+
+// Files of the folder that end in ".ENDING".
+int SaveAgreement::count(const char* ending) const {
+  int files = 0;
+  std::error_code error;
+  for (fs::directory_iterator it(folders_.temporary, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() == ending) ++files;
+  }
+  return files;
+}
+
+void SaveAgreement::throw_where_stopped() const {
+  for (int rank = 1; rank < ranks_; ++rank) {
+    const std::string file = path(name_of(rank, "stopped"));
+    if (!exists(file)) continue;
+    const Bytes reason = read_whole_file(file);
+    if (reason.empty()) throw SaveAbandoned();
+    throw OtherRankFailed(std::string(reason.begin(), reason.end()));
+  }
+}
+
+void SaveAgreement::before_opening() const {
+  if (rank_ == 0) {
+    wait_until(
+        [&] {
+          throw_where_stopped();
+          return count(".ready") == ranks_ - 1;
+        },
+        "all learner ranks, ready to write, in " + folders_.temporary);
+    place(path(kOpening), {});
+    return;
+  }
+  place(path(name_of(rank_, "ready")), {});
+  wait_until(
+      [&] {
+        if (!goes_on()) throw SaveAbandoned();
+        return exists(path(kOpening));
+      },
+      path(kOpening) + " of learner rank 0");
+}
+
+void SaveAgreement::stop_all() const {
+  if (stopped()) return;
+  try {
+    place(path(kStopping), {});
+  } catch (const UserError&) {  // then they write to their ends
+  }
+}
+
+bool SaveAgreement::stopped() const {
+  return exists(path(kStopping));
+}
+
+void SaveAgreement::before_closing() const {
+  const bool leads = rank_ == 0;
+  wait_until(
+      [&] {
+        if (!goes_on()) {
+          if (leads) throw_where_stopped();
+          throw SaveAbandoned();
+        }
+        if (!leads) return exists(path(kClosing));
+        const int failed = count(".stopped");
+        if (failed > 0) stop_all();
+        return count(".part") + failed == ranks_ - 1;
+      },
+      leads ? "the reports of all learner ranks in " + folders_.temporary : path(kClosing) + " of learner rank 0");
+  if (leads) place(path(kClosing), {});
 }
 
 std::vector<RankFile> SaveAgreement::collect(RankFile mine) const {
   wait_until(
       [&] {
-        int parts = 1;
-        std::error_code error;
-        for (fs::directory_iterator it(folders_.temporary, error), end; !error && it != end; it.increment(error)) {
-          if (it->path().extension() == ".part") ++parts;
-          if (it->path().extension() != ".stopped") continue;
-          const Bytes reason = read_whole_file(it->path().string());
-          if (reason.empty()) throw SaveAbandoned();
-          throw OtherRankFailed(std::string(reason.begin(), reason.end()));
-        }
-        return parts == ranks_;
+        if (count(".stopped") > 0) throw_where_stopped();
+        return count(".part") == ranks_ - 1;
       },
       "the files of all learner ranks in " + folders_.temporary);
   std::vector<RankFile> files = {std::move(mine)};
@@ -140,8 +208,9 @@ void SaveAgreement::wait_for_files(const std::vector<std::string>& paths) const 
 
 void SaveAgreement::tidy() const {
   std::error_code error;
-  for (int rank = 1; rank < ranks_; ++rank) fs::remove(path(name_of(rank, "part")), error);
-  fs::remove(session_, error);
+  for (const auto& name : sorted_names(folders_.temporary)) {
+    if (!ends_with(name, ".h5")) fs::remove(path(name), error);
+  }
 }
 
 void SaveAgreement::end() const {

@@ -11,6 +11,7 @@
 #include "store/manifest.h"
 #include "store/rank_file.h"
 #include "store/save_agreement.h"
+#include "store/shared_file.h"
 
 namespace setrl::store {
 
@@ -27,7 +28,7 @@ ManifestEntry write_index(const CheckpointFolders& folders, const CheckpointInfo
   return {kIndexName, static_cast<std::int64_t>(image.size()), crc32c(image.data(), image.size())};
 }
 
-// Rank 0, after all rank files are on disk.
+// Rank 0, after all files are on disk.
 void complete(const CheckpointFolders& folders, const SaveOrder& order, const std::vector<RankFile>& files) {
   Manifest manifest{order.info.step, {write_index(folders, order.info, files)}};
   for (const auto& file : files) {
@@ -61,18 +62,79 @@ SaveResult SaveWork::result() {
   return ended_ ? result_ : SaveResult{};
 }
 
-// Rank 0: writes its file, then makes the checkpoint of all files.
+// Says once, on another rank than 0, that it writes no more. A rank that cannot say it, and for which the others would
+// wait, ends the save.
+void SaveWork::tell(const SaveAgreement& agreement, const std::string& reason) {
+  if (std::exchange(told_, true)) return;
+  if (!agreement.report_stop(reason) && bound_) agreement.end();
+}
+
+// Opens the shared file with the other ranks, writes this one's slices, and closes it with them. What keeps this rank
+// from writing is thrown then.
+RankFile SaveWork::write_shared(const CheckpointFolders& folders, const SaveAgreement& agreement, StoreThread& thread) {
+  const bool leads = order_.rank == 0;
+  SharedFile file(folders.temporary, *order_.writers);
+  bound_ = !leads;
+  agreement.before_opening();
+  bound_ = true;
+  try {
+    file.open();
+  } catch (const std::exception& error) {
+    if (!leads) tell(agreement, named(error.what()));
+    agreement.end();
+    throw;
+  }
+  RankFile part;
+  std::exception_ptr failure;
+  const auto stop = [&](const std::string& reason) {
+    failure = std::current_exception();
+    if (leads) {
+      agreement.stop_all();
+    } else {
+      tell(agreement, reason);
+    }
+  };
+  try {
+    part = file.write(copy_.views(), [&] {
+      if (gives_up() || agreement.stopped() || !agreement.goes_on()) throw SaveAbandoned();
+      thread.let_pass();
+    });
+    if (!leads) agreement.report(part);
+    told_ = true;
+  } catch (const SaveAbandoned&) {
+    stop("");
+  } catch (const std::exception& error) {
+    stop(named(error.what()));
+  }
+  try {
+    agreement.before_closing();
+  } catch (...) {
+    if (failure) std::rethrow_exception(failure);
+    throw;
+  }
+  file.close();
+  bound_ = false;
+  if (failure) std::rethrow_exception(failure);
+  return part;
+}
+
+// Rank 0: writes its part, then makes the checkpoint of all parts.
 void SaveWork::lead(StoreThread& thread) {
   const CheckpointFolders folders(order_.run_dir, order_.info.step);
   const auto pause = [&] {
-    if (abandoned_ || left_) throw SaveAbandoned();
+    if (gives_up() && !bound_) throw SaveAbandoned();
     thread.let_pass();
   };
   const SaveAgreement agreement(folders, 0, order_.ranks, order_.number, order_.deadline_s, pause);
   try {
-    agreement.begin();
-    RankFile mine = write_rank_file(folders.temporary, 0, order_.info.step, copy_.views(), pause);
-    const auto files = agreement.collect(std::move(mine));
+    std::vector<RankFile> files;
+    if (order_.writers == nullptr) {
+      agreement.begin();
+      files = agreement.collect(write_rank_file(folders.temporary, 0, order_.info.step, copy_.views(), pause));
+    } else {
+      agreement.begin([&] { create_shared_file(folders.temporary, order_.info.step, order_.tensors); });
+      files = {join_parts(folders.temporary, agreement.collect(write_shared(folders, agreement, thread)))};
+    }
     agreement.wait_for_files(order_.after);
     agreement.tidy();
     complete(folders, order_, files);
@@ -89,21 +151,26 @@ void SaveWork::lead(StoreThread& thread) {
 void SaveWork::follow(StoreThread& thread) {
   const CheckpointFolders folders(order_.run_dir, order_.info.step);
   const SaveAgreement agreement(folders, order_.rank, order_.ranks, order_.number, order_.deadline_s, [&] {
-    if (left_) throw SaveAbandoned();
+    if (left_ && !bound_) throw SaveAbandoned();
+    if (left_) tell(agreement, "");
     thread.let_pass();
   });
   agreement.begin();
   try {
+    if (order_.writers != nullptr) {
+      write_shared(folders, agreement, thread);
+      return;
+    }
     agreement.report(write_rank_file(folders.temporary, order_.rank, order_.info.step, copy_.views(), [&] {
-      if (abandoned_ || left_ || !agreement.goes_on()) throw SaveAbandoned();
+      if (gives_up() || !agreement.goes_on()) throw SaveAbandoned();
       thread.let_pass();
     }));
   } catch (const SaveAbandoned&) {
-    agreement.report_stop("");
+    tell(agreement, "");
     throw;
   } catch (const std::exception& error) {
-    if (!agreement.goes_on()) throw SaveAbandoned();  // the folder was taken away under the work
-    agreement.report_stop(named(error.what()));
+    if (!told_ && !agreement.goes_on()) throw SaveAbandoned();  // the folder was taken away under the work
+    tell(agreement, named(error.what()));
     throw;
   }
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "store/checkpoint.h"
 #include "store/checkpoint_folders.h"
 #include "store/save_agreement.h"
@@ -27,6 +28,7 @@ struct SaveOrder {
   int rank = 0, ranks = 1;
   SaveNumber number;
   double deadline_s = 0;
+  comm::Communicator* writers = nullptr;  // the learners, for the thread that writes a shared file; null: rank files
 };
 
 struct SaveResult {
@@ -55,11 +57,16 @@ class SaveWork {
  private:
   void lead(StoreThread& thread);
   void follow(StoreThread& thread);
+  RankFile write_shared(const CheckpointFolders& folders, const SaveAgreement& agreement, StoreThread& thread);
+  bool gives_up() const { return abandoned_ || left_; }
+  void tell(const SaveAgreement& agreement, const std::string& reason);
   std::string named(const std::string& problem) const;
 
   const SaveOrder order_;
   StagedCopy copy_;
   std::atomic<bool> abandoned_{false}, left_{false};
+  // Of the store's thread. `bound_`: the others count on this rank to open and close the shared file with them.
+  bool bound_ = false, told_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool ended_ = false;

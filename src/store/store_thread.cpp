@@ -3,10 +3,16 @@
 #include <future>
 #include <utility>
 
+#include "store/hdf5.h"
+
 namespace setrl::store {
 
 namespace {
 constexpr std::size_t kMostWaiting = 8;
+}
+
+void initialise_hdf5() {
+  h5::check(H5open(), "HDF5");
 }
 
 StoreThread::StoreThread() : thread_([this] { run(); }) {}

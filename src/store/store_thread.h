@@ -13,6 +13,9 @@
 
 namespace setrl::store {
 
+// Before MPI is up, or by the only thread that uses it: HDF5's parallel build calls MPI when it is initialised.
+void initialise_hdf5();
+
 class StoreThread {
  public:
   using Work = std::function<void()>;

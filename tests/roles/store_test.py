@@ -44,6 +44,23 @@ class StoreProgram(Program):
     def check(self, name, code=0):
         return self.call("check", self.path(name), code=code)
 
+    def fill_a_disk(self, *more, ranks=1):
+        disk = self.path("disk")
+        os.mkdir(disk)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", disk], capture_output=True).returncode != 0:
+            self.skipTest("NOT TESTED: a full disk (no right to mount a tmpfs; run as root)")
+        try:
+            options = ["--run.steps=6", "--store.every=1", "--store.keep=9", *more]
+            out = self.train("disk/run", *options, ranks=ranks, code=2)
+            self.assertIn("No space left on device", out)
+            self.assertIn("clean", self.check("disk/run"))
+            subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)
+            self.train("disk/run", *options, "--run.resume=auto", ranks=ranks)
+            self.train("whole", *options, ranks=ranks)
+            self.expect_equal("disk/run", "whole")
+        finally:
+            subprocess.run(["umount", disk], check=True)
+
 
 class Continue(StoreProgram):
     def test_from_a_checkpoint_of_another_run(self):
@@ -129,6 +146,54 @@ class Learners(StoreProgram):
                            "assert all(a[n][()].tobytes() == b[n][()].tobytes() for n in names)\n"
                            "assert all(a[n][()].any() for n in names if n.startswith('moment2'))\n")
                 subprocess.run([python, "-c", program, self.path(whole), self.path(copy), str(before), str(after)], check=True)
+
+
+class Shared(StoreProgram):
+    """store.layout=shared: one file that all learners write together."""
+
+    SPLIT = ["--topology.rollout=1", "--topology.verifier=1", "--topology.learner=2"]
+
+    def setUp(self):
+        super().setUp()
+        self.offered = os.environ["SETRL_HDF5_IS_PARALLEL"] == "TRUE"
+        if not self.offered and "refused" not in self._testMethodName:
+            self.skipTest("NOT TESTED: the shared layout (HDF5's parallel build is not installed; run launch/setup.sh)")
+
+    def run_to(self, name, steps, layout, *options):
+        self.train(name, f"--run.steps={steps}", f"--store.layout={layout}", "--store.every=1", "--store.keep=9", *self.SPLIT, *options, ranks=4)
+
+    def test_is_read_like_rank_files(self):
+        self.run_to("whole", 4, "per_rank")
+        self.run_to("run", 2, "shared")
+        self.run_to("run", 4, "shared", "--run.resume=auto")
+        self.assertEqual(sorted(os.listdir(self.path("run/checkpoints/step-000004"))), ["DONE", "index.h5", "shared.h5"])
+        self.assertIn("clean", self.check("run"))
+        self.expect_equal("run", "whole")
+        # From each layout to the other.
+        for name, layout, source in (("apart", "per_rank", "run"), ("together", "shared", "whole")):
+            self.run_to(name, 4, layout, f"--run.resume={self.path(source + '/checkpoints/step-000002')}")
+            self.assertEqual(self.weights(name), self.weights("whole"))
+        # Damage is found, and the checkpoint before is taken.
+        self.flip("run/checkpoints/step-000004/shared.h5")
+        self.assertIn("shared.h5", self.check("run", code=2))
+        self.run_to("run", 4, "shared", "--run.resume=auto")
+        self.assertTrue(os.path.exists(self.path("run/checkpoints/step-000004.damaged")))
+        self.expect_equal("run", "whole")
+
+    def test_one_process(self):
+        self.train("whole", "--run.steps=2", "--store.every=1")
+        self.train("run", "--run.steps=1", "--store.layout=shared")
+        self.train("run", "--run.steps=2", "--store.layout=shared", "--run.resume=auto")
+        self.expect_equal("run", "whole")
+        self.assertIn("clean", self.check("run"))
+
+    def test_a_full_disk_ends_the_run_and_more_room_continues_it(self):
+        self.fill_a_disk("--store.layout=shared", *self.SPLIT, ranks=4)
+
+    def test_is_refused_with_the_serial_library(self):
+        if self.offered:
+            self.skipTest("this build has the parallel library")
+        self.assertIn("parallel build of HDF5", self.one_line("train", f"--run.dir={self.path('run')}", "--store.layout=shared"))
 
 
 class Look(StoreProgram):
@@ -278,21 +343,7 @@ class Killed(StoreProgram):
 
 class Full(StoreProgram):
     def test_a_full_disk_ends_the_run_and_more_room_continues_it(self):
-        disk = self.path("disk")
-        os.mkdir(disk)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", disk], capture_output=True).returncode != 0:
-            self.skipTest("NOT TESTED: a full disk (no right to mount a tmpfs; run as root)")
-        try:
-            options = ["--run.steps=6", "--store.every=1", "--store.keep=9"]
-            out = self.train("disk/run", *options, code=2)
-            self.assertIn("No space left on device", out)
-            self.assertIn("clean", self.check("disk/run"))
-            subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)
-            self.train("disk/run", *options, "--run.resume=auto")
-            self.train("whole", *options)
-            self.expect_equal("disk/run", "whole")
-        finally:
-            subprocess.run(["umount", disk], check=True)
+        self.fill_a_disk()
 
 
 if __name__ == "__main__":

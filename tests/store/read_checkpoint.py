@@ -1,4 +1,4 @@
-"""read_checkpoint.py FOLDER EXPECTED RANKS: checks a checkpoint of the tests through h5py alone.
+"""read_checkpoint.py FOLDER EXPECTED FILE...: checks a checkpoint of the tests, with its slices in these files, through h5py alone.
 
 EXPECTED holds each tensor's float32 values in a file named like it, with @ for /."""
 import json
@@ -8,7 +8,7 @@ import sys
 import h5py
 import numpy as np
 
-folder, expected_folder, ranks = sys.argv[1], sys.argv[2], int(sys.argv[3])
+folder, expected_folder, files = sys.argv[1], sys.argv[2], sys.argv[3:]
 tensors = []
 with h5py.File(os.path.join(folder, "index.h5"), "r") as index:
     assert index.attrs["step"] == 10 and index.attrs["policy_version"] == 11, dict(index.attrs)
@@ -16,6 +16,7 @@ with h5py.File(os.path.join(folder, "index.h5"), "r") as index:
     assert index.attrs["config_hash"] == "abc123"
     assert json.loads(index["info/extra"].asstr()[()]) == {"best": 0.5}
     assert "model.path = \u00fc" in index["info/config"].asstr()[()]
+    assert list(index["info/rank_files"].asstr()) == files
     names = list(index["info/tensor_names"].asstr())
     for name in names:
         expected = np.fromfile(os.path.join(expected_folder, name.replace("/", "@")), "<f4")
@@ -30,9 +31,9 @@ with h5py.File(os.path.join(folder, "index.h5"), "r") as index:
     assert shapes["parameters/none"] == (0, 4), shapes
 
 found = 0
-for rank in range(ranks):
-    with h5py.File(os.path.join(folder, f"rank-{rank:04}.h5"), "r") as part:
-        assert part.attrs["step"] == 10 and part.attrs["rank"] == rank
+for rank, file in enumerate(files):
+    with h5py.File(os.path.join(folder, file), "r") as part:
+        assert part.attrs["step"] == 10 and part.attrs.get("rank", 0) == rank
         for name, expected in tensors:
             if name not in part:
                 continue

@@ -14,7 +14,7 @@ namespace {
 using testing::SharedFolder;
 using testing::world;
 
-class SaverRanks : public ::testing::Test {
+class SaverRanks : public testing::EachLayout {
  protected:
   void save(CheckpointSaver& saver, std::int64_t step, std::vector<std::string> after = {}) {
     const SampleState state(world().rank(), world().size(), static_cast<std::uint64_t>(step));
@@ -35,7 +35,7 @@ class SaverRanks : public ::testing::Test {
   void give_way(int hurried) {
     StoreThread thread;
     const auto urgent = [hurried] { return world().rank() == hurried; };
-    CheckpointSaver saver({run_.path(), {2, 0}, 60, urgent}, world(), thread);
+    CheckpointSaver saver({run_.path(), {2, 0}, 60, urgent, GetParam()}, world(), thread);
     save(saver, 1);
     saver.finish();
     expect_newest(1);
@@ -49,21 +49,21 @@ class SaverRanks : public ::testing::Test {
   SharedFolder run_;
 };
 
-TEST_F(SaverRanks, ManySavesFollowEachOther) {
+TEST_P(SaverRanks, ManySavesFollowEachOther) {
   StoreThread thread;
-  CheckpointSaver saver({run_.path(), {3, 0}, 60, {}}, world(), thread);
+  CheckpointSaver saver({run_.path(), {3, 0}, 60, {}, GetParam()}, world(), thread);
   for (std::int64_t step = 1; step <= 12; ++step) save(saver, step);
   saver.finish();
   expect_newest(12);
 }
 
-TEST_F(SaverRanks, TheFirstRankAloneIsToldToStop) {
+TEST_P(SaverRanks, TheFirstRankAloneIsToldToStop) {
   give_way(0);
 }
 
-TEST_F(SaverRanks, AllAbandon) {
+TEST_P(SaverRanks, AllAbandon) {
   StoreThread thread;
-  CheckpointSaver saver({run_.path(), {3, 0}, 60, {}}, world(), thread);
+  CheckpointSaver saver({run_.path(), {3, 0}, 60, {}, GetParam()}, world(), thread);
   for (std::int64_t step = 1; step <= 20; ++step) {
     save(saver, step, {run_.path() + "/never"});
     saver.abandon();
@@ -74,10 +74,10 @@ TEST_F(SaverRanks, AllAbandon) {
 }
 
 // The others go on without this rank's word, and learn of it when they end together.
-TEST_F(SaverRanks, AFailureOfOneEndsTheWaitOfAll) {
+TEST_P(SaverRanks, AFailureOfOneEndsTheWaitOfAll) {
   const int last = world().size() - 1;
   StoreThread thread;
-  CheckpointSaver saver({run_.path(), {3, 0}, 60, {}}, world(), thread);
+  CheckpointSaver saver({run_.path(), {3, 0}, 60, {}, GetParam()}, world(), thread);
   save(saver, 1);
   saver.finish();
   const SampleState state(world().rank(), world().size(), 2);
@@ -96,6 +96,9 @@ TEST_F(SaverRanks, AFailureOfOneEndsTheWaitOfAll) {
   saver.finish();
   expect_newest(3);
 }
+
+INSTANTIATE_TEST_SUITE_P(Layouts, SaverRanks, ::testing::Values(Layout::per_rank, Layout::shared),
+                         testing::name_of_layout);
 
 }  // namespace
 }  // namespace setrl::store

@@ -10,6 +10,8 @@
 
 namespace setrl::testing {
 
+comm::Threads threads_wanted = comm::Threads::one_at_a_time;
+
 namespace {
 
 MpiReporter* reporter = nullptr;  // owned by GoogleTest's list of listeners
@@ -23,7 +25,7 @@ double deadline_from_environment() {
 
 int run_tests(int argc, char** argv) {
   const double deadline_s = deadline_from_environment();
-  comm::MpiRuntime runtime(&argc, &argv, deadline_s / 3);
+  comm::MpiRuntime runtime(&argc, &argv, deadline_s / 3, threads_wanted);
   mpi = &runtime;
   ::testing::InitGoogleTest(&argc, argv);
   auto& listeners = ::testing::UnitTest::GetInstance()->listeners();

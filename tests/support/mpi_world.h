@@ -14,6 +14,9 @@ namespace setrl::testing {
 // third of SETRL_TEST_DEADLINE_S at most.
 comm::Communicator& world();
 
+// What MPI is asked for. A program whose tests let a second thread into MPI sets it before main.
+extern comm::Threads threads_wanted;
+
 // For tests of the deadline itself. The deadline and the limits are put back after each test.
 comm::MpiRuntime& runtime();
 
