@@ -82,9 +82,8 @@ int bench_store(const RunConfig& config, comm::Communicator& world) {
   constexpr int kRepeats = 3;
   const roles::Policy policy = roles::open_policy(config);
   const BenchState state(policy.weights->spec(), world);
-  const auto result =
-      store::bench_store(config.run.dir + "/bench-store", state.views(), bench_groups(config), kStepSeconds, kRepeats,
-                         store::layout_of(config.store.layout), world);
+  const auto result = store::bench_store(config.run.dir + "/bench-store", state.views(), bench_groups(config),
+                                         kStepSeconds, kRepeats, store::layout_of(config.store.layout), world);
   const auto rate = [&](double seconds) { return rounded(static_cast<double>(result.bytes) / seconds / 1e9, 1000); };
   const nlohmann::ordered_json line = {{"bench", "store"},
                                        {"ranks", world.size()},

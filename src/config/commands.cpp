@@ -49,7 +49,7 @@ const std::vector<Command>& commands() {
       {"import", "GGUF file -> Hugging Face folder", {"run", "model", "export"}, "model.path", {}},
       {"bench",
        "rollout, learn, verify, sync or store: one JSON line",
-       {"run", "model", "task", "reward", "verify", "rollout", "learn", "bench"},
+       {"run", "model", "task", "reward", "verify", "rollout", "learn", "store", "bench"},
        "",
        {"rollout", "learn", "verify", "sync", "store"}},
   };

@@ -168,13 +168,12 @@ void LearnerRole::save(std::int64_t step, std::int64_t policy_version, const std
   const Stopwatch clock;
   const RunConfig& config = session_.config;
   if (!saver_) {
-    saver_.emplace(
-        store::SaverOptions{config.run.dir,
-                            {config.store.keep, config.store.keep_every},
-                            config.run.deadline_s,
-                            signal_received,
-                            store::layout_of(config.store.layout)},
-        *session_.groups.learners, *session_.store);
+    saver_.emplace(store::SaverOptions{config.run.dir,
+                                       {config.store.keep, config.store.keep_every},
+                                       config.run.deadline_s,
+                                       signal_received,
+                                       store::layout_of(config.store.layout)},
+                   *session_.groups.learners, *session_.store);
   }
   // A checkpoint without the trajectories of its steps could be continued, but not replayed.
   const bool generated = kind == "train" && step > first_step_;

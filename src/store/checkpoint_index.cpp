@@ -69,8 +69,8 @@ SliceTable read_slices(hid_t file) {
   return table;
 }
 
-// The tensor in its logical shape, its slices mapped to their datasets in rank files of the same folder. What is missing
-// reads as NaN, so that it cannot pass for weights.
+// The tensor in its logical shape, its slices mapped to their datasets in rank files of the same folder. What is
+// missing reads as NaN, so that it cannot pass for weights.
 void write_virtual(hid_t file, const IndexedTensor& tensor, const std::vector<std::string>& rank_files) {
   const std::string& name = tensor.entry.name;
   std::vector<std::int64_t> shape = tensor.entry.shape;

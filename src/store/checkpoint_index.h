@@ -24,7 +24,7 @@ struct IndexedTensor {
 
 struct CheckpointIndex {
   CheckpointInfo info;
-  std::vector<IndexedTensor> tensors;  // in the learner's order
+  std::vector<IndexedTensor> tensors;   // in the learner's order
   std::vector<std::string> rank_files;  // one a rank, or the shared one
 };
 

@@ -31,8 +31,8 @@ TEST(Layout, IsRefusedWithTheSerialLibrary) {
   const auto alone = comm::make_local_communicator("learners");
   const TemporaryFolder run;
   const SampleState state(0, 1, 1);
-  const std::string error = user_error_of(
-      [&] { save_checkpoint(run.path(), sample_info(1), state.views(), {3}, *alone, Layout::shared); });
+  const std::string error =
+      user_error_of([&] { save_checkpoint(run.path(), sample_info(1), state.views(), {3}, *alone, Layout::shared); });
   EXPECT_NE(error.find("needs the parallel build of HDF5"), std::string::npos) << error;
 }
 
