@@ -7,8 +7,9 @@
 
 namespace setrl {
 
-// end_of_turn: came to its end, by an end-of-turn token or a stop rule; length: cut off.
-enum class FinishReason : std::uint8_t { end_of_turn = 0, length = 1 };
+// end_of_turn: came to its end, by an end-of-turn token or a stop rule; length: cut off; unfinished: still being
+// written, in a group that a checkpoint takes along.
+enum class FinishReason : std::uint8_t { end_of_turn = 0, length = 1, unfinished = 2 };
 
 struct Completion {
   std::string problem_id;

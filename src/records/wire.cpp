@@ -117,7 +117,7 @@ void visit(Archive& archive, Completion& completion) {
   visit(archive, completion.forced);
   visit(archive, completion.oldest_version);
   visit(archive, completion.newest_version);
-  visit_enum(archive, completion.finish, FinishReason::length);
+  visit_enum(archive, completion.finish, FinishReason::unfinished);
 }
 template <typename Archive>
 void visit(Archive& archive, AnswerSet& set) {

@@ -52,8 +52,7 @@ void Dispenser::graded(const GradedNote& note) {
 // A group's verifier may be heard of before its rollout rank: the round is over when both have been.
 void Dispenser::end_round(std::int64_t number) {
   Step& step = steps_.at(number);
-  const auto all = static_cast<std::int64_t>(step.items.size());
-  if (step.graded < all || step.finished < all) return;
+  if (step.graded < step.round_groups || step.finished < step.round_groups) return;
   if (step.round < plan_.replacement_rounds && step.without_signal > 0) {
     ++step.round;
     open_round(number, step, static_cast<int>(step.without_signal));
@@ -87,8 +86,13 @@ void Dispenser::open_round(std::int64_t number, Step& step, int count) {
   step.items = items_(number, step.round, step.groups, count);
   SETRL_CHECK(!step.items.empty(), "step {} has no problems", number);
   step.next = 0;
-  step.groups += static_cast<std::int64_t>(step.items.size());
-  step.finished = step.graded = step.without_signal = 0;
+  step.round_groups = static_cast<std::int64_t>(step.items.size());
+  step.groups += step.round_groups;
+  step.items.erase(
+      std::remove_if(step.items.begin(), step.items.end(), [](const WorkItem& item) { return item.generated; }),
+      step.items.end());
+  step.finished = step.round_groups - static_cast<std::int64_t>(step.items.size());
+  step.graded = step.without_signal = 0;
 }
 
 void Dispenser::open_steps() {

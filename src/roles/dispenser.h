@@ -25,7 +25,8 @@ class Dispenser {
     int samples = 1;                 // completions of a training item
     std::vector<int> rollout_ranks;  // where several hold one model: their leads
   };
-  // The step's items of a round: round 0 is the step itself, later ones replace groups without signal.
+  // The step's items of a round: round 0 is the step itself, later ones replace groups without signal. Those whose
+  // groups are there already are not handed out; their grading is heard of as that of the others.
   using Items = std::function<std::vector<WorkItem>(std::int64_t step, int round, std::int64_t first_index, int count)>;
 
   Dispenser(Plan plan, Items items);
@@ -51,10 +52,11 @@ class Dispenser {
 
  private:
   struct Step {
-    std::vector<WorkItem> items;  // of the present round
+    std::vector<WorkItem> items;  // of the present round, to be handed out
     std::size_t next = 0;         // not handed out yet
     int round = 0;
     std::int64_t groups = 0;                                    // of all rounds so far
+    std::int64_t round_groups = 0;                              // of the present round
     std::int64_t finished = 0, graded = 0, without_signal = 0;  // of the present round
     std::map<int, double> last_finish;                          // by rank, seconds
     int last_rank = -1;

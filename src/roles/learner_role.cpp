@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "config/options.h"
 #include "learn/advantage.h"
 #include "records/wire.h"
@@ -57,8 +58,18 @@ LearnerRole::LearnerRole(const Session& session)
       config_hashes_{session.config_hash} {}
 
 void LearnerRole::collect(Group group) {
+  if (cut_) cut_->add(group);
   const std::int64_t step = group.step;
   collected_[step].push_back(std::move(group));
+}
+
+// What comes after the cut was closed is not waited for any more.
+void LearnerRole::hold(std::int64_t step, const Group& group) {
+  if (cut_ && cut_->step() == step) cut_->add(group);
+}
+
+void LearnerRole::told(std::int64_t step) {
+  if (cut_ && cut_->step() == step) cut_->told();
 }
 
 bool LearnerRole::holds(std::int64_t step, std::int64_t groups) const {
@@ -164,7 +175,8 @@ std::vector<std::string> LearnerRole::trajectories_of(std::int64_t step) const {
 }
 
 void LearnerRole::save(std::int64_t step, std::int64_t policy_version, const std::string& kind,
-                       const std::string& notes) {
+                       const std::string& notes, int tellers) {
+  SETRL_CHECK(!cut_, "step {} is saved while the groups in flight of step {} are gathered", step, cut_->step());
   const Stopwatch clock;
   const RunConfig& config = session_.config;
   if (!saver_) {
@@ -177,9 +189,27 @@ void LearnerRole::save(std::int64_t step, std::int64_t policy_version, const std
   }
   // A checkpoint without the trajectories of its steps could be continued, but not replayed.
   const bool generated = kind == "train" && step > first_step_;
+  std::future<std::vector<Group>> in_flight;
+  if (tellers > 0) {
+    cut_.emplace(step, tellers);
+    for (const auto& [later, groups] : collected_) {
+      for (const auto& group : groups) cut_->add(group);
+    }
+    in_flight_ = {};
+    in_flight = in_flight_.get_future();
+  }
   saver_->save(describe(step, policy_version, kind, notes), learner_.state(),
-               generated ? trajectories_of(step) : std::vector<std::string>());
+               generated ? trajectories_of(step) : std::vector<std::string>(), std::move(in_flight));
   stall_s_ += clock.seconds();
+}
+
+void LearnerRole::close_cut() {
+  if (!cut_) return;
+  auto groups = cut_->take();
+  log::debug("groups in flight with the checkpoint of step {}: {}{}", cut_->step(), describe_in_flight(groups),
+             cut_->waiting() > 0 ? fmt::format("; {} ranks have not told all", cut_->waiting()) : "");
+  in_flight_.set_value(std::move(groups));
+  cut_.reset();
 }
 
 void LearnerRole::settle() {

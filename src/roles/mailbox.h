@@ -26,13 +26,18 @@ enum class LetterKind : std::uint8_t {
   closed,
   published,
   evaluate,
+  cut,
+  flushed,
+  held,
+  told,
   stop,
   end,
 };
 
 // --- between the dispenser (on the first rollout rank) and rollout ranks: the leads of their replicas ---
 
-// Generate this one. Step 0 is the evaluation. A lead passes it on to its followers.
+// Generate this one. Step 0 is the evaluation. With a group where a continued run restored one that was begun. A lead
+// passes it on to its followers.
 struct ItemNote {
   static constexpr LetterKind kKind = LetterKind::item;
   std::int64_t step = 0, index = 0, problem = 0;
@@ -107,6 +112,29 @@ struct EvaluateNote {
   std::int64_t version = 0;
 };
 
+// --- about a checkpoint that takes along what is in flight; `step`: its ---
+
+// Root -> leads of rollout ranks: tell what you have.
+struct CutNote {
+  static constexpr LetterKind kKind = LetterKind::cut;
+  std::int64_t step = 0;
+};
+// Lead -> verifiers: what it had finished before is with them.
+struct FlushedNote {
+  static constexpr LetterKind kKind = LetterKind::flushed;
+  std::int64_t step = 0;
+};
+// Lead or verifier -> learner, with a copy of a group that is not graded yet.
+struct HeldNote {
+  static constexpr LetterKind kKind = LetterKind::held;
+  std::int64_t step = 0;
+};
+// Lead or verifier -> learners: that was all.
+struct ToldNote {
+  static constexpr LetterKind kKind = LetterKind::told;
+  std::int64_t step = 0;
+};
+
 // Any rank -> root: it was asked by a signal to stop.
 struct StopNote {
   static constexpr LetterKind kKind = LetterKind::stop;
@@ -135,6 +163,11 @@ struct Letter {
   Group group() const {
     note<Note>();
     return group_after(sizeof(Note));
+  }
+  template <typename Note>
+  std::optional<Group> group_if_any() const {
+    if (bytes.size() == sizeof(Note)) return std::nullopt;
+    return group<Note>();
   }
 
  private:

@@ -36,7 +36,7 @@ void RolloutRole::pull_weights(std::int64_t version) {
   push_.run(version);
 }
 
-void RolloutRole::take(const ItemNote& item) {
+void RolloutRole::take(const ItemNote& item, const Group* begun) {
   const WorkOrder order = item.step > 0 ? training_order(session_, item.step) : evaluation_order(session_);
   const tasks::Task& task = order.evaluation ? session_.evaluation_task() : *session_.task;
   Group group;
@@ -50,12 +50,28 @@ void RolloutRole::take(const ItemNote& item) {
   request.problem_id = group.problem.id;
   request.prompt = group.prompt.tokens;
   request.samples = order.samples;
+  if (begun != nullptr) {
+    group.policy_version = begun->policy_version;
+    request.begun = begun->completions;
+  }
   auto sampling = sampling_;
   sampling.temperature = order.temperature;
   sampling.seed = order.seed;
   engine_.submit(std::move(request), sampling);
   in_hand_.emplace(taken_, std::move(group));
   told_room_ -= order.samples;
+}
+
+std::vector<Group> RolloutRole::in_flight() const {
+  std::vector<Group> groups;
+  engine_.for_each_in_flight(
+      [&](const rollout::GenerationRequest& request, const std::vector<Completion>& completions) {
+        const Group& group = in_hand_.at(request.tag);
+        if (group.step == 0) return;
+        groups.push_back(group);
+        groups.back().completions = completions;
+      });
+  return groups;
 }
 
 void RolloutRole::step(StepReport& report, const std::function<void(const Group&)>& finished) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "roles/mailbox.h"
 #include "roles/messages.h"
@@ -31,7 +32,10 @@ class RolloutRole {
   // Takes part in the learners' push, on a rank that is no learner. What is in flight goes on with the new weights.
   void pull_weights(std::int64_t version);
 
-  void take(const ItemNote& item);
+  // `begun`: where the item's group goes on from a checkpoint, else null.
+  void take(const ItemNote& item, const Group* begun);
+  // Copies of the groups of training that have tokens, as far as they are.
+  std::vector<Group> in_flight() const;
   bool idle() const { return engine_.idle(); }
   // One step of the engine. `finished` sees each group that is whole. Adds seconds and tokens to `report`, those of
   // evaluations left out; a follower's tokens are its lead's.

@@ -19,14 +19,15 @@ constexpr int kRoot = 0;
 }  // namespace
 
 Station::Station(const Session& session, RolloutRole* rollout, VerifierRole* verifier, LearnerRole* learner,
-                 std::int64_t first_step, std::int64_t last_step)
+                 std::int64_t first_step, std::int64_t last_step, std::vector<Group> restored)
     : session_(session),
       rollout_(rollout),
       verifier_(verifier),
       learner_(learner),
       followers_(session.plan.followers_of(session.world.rank())),
       follows_(session.plan.follows(session.world.rank())),
-      mail_(session.world) {
+      mail_(session.world),
+      restored_(std::move(restored)) {
   if (rollout == nullptr || session.plan.rollout_ranks.front() != mail_.rank()) return;
   const RunConfig& config = session.config;
   Dispenser::Plan plan;
@@ -38,9 +39,26 @@ Station::Station(const Session& session, RolloutRole* rollout, VerifierRole* ver
   plan.samples = config.rollout.group_size;
   plan.rollout_ranks = session.plan.leads();
   dispenser_ =
-      std::make_unique<Dispenser>(plan, [&session](std::int64_t step, int round, std::int64_t first_index, int count) {
-        return training_items(session, step, round, first_index, count);
+      std::make_unique<Dispenser>(plan, [this](std::int64_t step, int round, std::int64_t first_index, int count) {
+        return items_of_round(step, round, first_index, count);
       });
+}
+
+// A restored group stands for an item of its place if it is of the same problem: which ones replace groups without
+// signal depends on how many there were.
+std::vector<WorkItem> Station::items_of_round(std::int64_t step, int round, std::int64_t first_index, int count) {
+  auto items = training_items(session_, step, round, first_index, count);
+  for (auto& item : items) {
+    const Group* group = restored_.find(step, item.index);
+    if (group == nullptr) continue;
+    const bool fits = group->problem.id == session_.task->problem(training_order(session_, step).split, item.problem).id;
+    if (fits && stage_of(*group) == Stage::begun) continue;  // goes with its item
+    auto taken = restored_.take(step, item.index);
+    if (!fits) continue;
+    item.generated = true;
+    generated_.push_back(std::move(*taken));
+  }
+  return items;
 }
 
 void Station::turn() {
@@ -111,8 +129,10 @@ void Station::receive(const Letter& letter) {
   switch (letter.kind) {
     case LetterKind::item: {
       const auto note = letter.note<ItemNote>();
-      rollout_->take(note);  // first: an item that is refused is refused once
-      tell_followers(note);
+      const auto begun = letter.group_if_any<ItemNote>();
+      const Group* group = begun ? &*begun : nullptr;
+      rollout_->take(note, group);  // first: an item that is refused is refused once
+      tell_followers(note, group);
       return;
     }
     case LetterKind::step: step_begun_ = true; return;
@@ -156,6 +176,10 @@ void Station::receive(const Letter& letter) {
       dispense();
       return;
     }
+    case LetterKind::cut: tell_what_is_begun(letter.note<CutNote>().step); return;
+    case LetterKind::flushed: tell_what_is_not_graded(letter.note<FlushedNote>().step); return;
+    case LetterKind::held: learner_->hold(letter.note<HeldNote>().step, letter.group<HeldNote>()); return;
+    case LetterKind::told: learner_->told(letter.note<ToldNote>().step); return;
     case LetterKind::stop: stop_asked_ = true; return;
     case LetterKind::end: {
       const auto note = letter.note<EndNote>();
@@ -168,8 +192,15 @@ void Station::receive(const Letter& letter) {
 }
 
 void Station::dispense() {
-  for (const auto& assignment : dispenser_->assign()) mail_.send(assignment.rank, assignment.item);
+  for (const auto& assignment : dispenser_->assign()) {
+    const auto begun = restored_.take(assignment.item.step, assignment.item.index);
+    mail_.send(assignment.rank, assignment.item, begun ? &*begun : nullptr);
+  }
+  for (const auto& group : std::exchange(generated_, {})) {
+    mail_.send(owner(session_.plan.verifier_ranks, group.index), GeneratedNote{}, &group);
+  }
   for (const auto& note : dispenser_->take_closed()) {
+    restored_.drop_until(note.step);
     for (int rank = 0; rank < session_.world.size(); ++rank) {
       const auto& role = session_.plan.ranks[static_cast<std::size_t>(rank)];
       if (role.learner || role.verifier) mail_.send(rank, note);
@@ -178,7 +209,8 @@ void Station::dispense() {
 }
 
 void Station::grade(Group group) {
-  group = verifier_->grade(std::move(group), report_);
+  // A restored one may be graded already.
+  if (group.verdicts.empty()) group = verifier_->grade(std::move(group), report_);
   if (group.step == 0) {
     mail_.send(kRoot, VerifiedNote{}, &group);
     return;
@@ -191,6 +223,36 @@ void Station::grade(Group group) {
   note.signal = learn::prepare(session_.config.learn, group).signal;
   verifier_->keep(std::move(group));
   mail_.send(session_.plan.rollout_ranks.front(), note);
+}
+
+int Station::tellers() const {
+  return session_.plan.replicas() + static_cast<int>(session_.plan.verifier_ranks.size());
+}
+
+void Station::ask_what_is_in_flight(std::int64_t step) {
+  for (const int rank : session_.plan.leads()) mail_.send(rank, CutNote{step});
+}
+
+void Station::tell_what_is_begun(std::int64_t step) {
+  for (const Group& group : rollout_->in_flight()) {
+    mail_.send(owner(session_.plan.learner_ranks, group.index), HeldNote{step}, &group);
+  }
+  for (const int rank : session_.plan.verifier_ranks) mail_.send(rank, FlushedNote{step});
+  tell_all_told(step);
+}
+
+// Graded ones are with the learners, or on their way before this rank's last word.
+void Station::tell_what_is_not_graded(std::int64_t step) {
+  if (++flushed_[step] < session_.plan.replicas()) return;
+  flushed_.erase(step);
+  for (const Group& group : to_grade_) {
+    mail_.send(owner(session_.plan.learner_ranks, group.index), HeldNote{step}, &group);
+  }
+  tell_all_told(step);
+}
+
+void Station::tell_all_told(std::int64_t step) {
+  for (const int rank : session_.plan.learner_ranks) mail_.send(rank, ToldNote{step});
 }
 
 void Station::take_weights(const PublishedNote& note) {
@@ -243,8 +305,8 @@ void Station::tell_assistants(const Note& note) {
 }
 
 template <typename Note>
-void Station::tell_followers(const Note& note) {
-  for (const int rank : followers_) mail_.send(rank, note);
+void Station::tell_followers(const Note& note, const Group* group) {
+  for (const int rank : followers_) mail_.send(rank, note, group);
 }
 
 void Station::publish(const PublishedNote& note) {

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "roles/dispenser.h"
+#include "roles/in_flight.h"
 #include "roles/learner_role.h"
 #include "roles/mailbox.h"
 #include "roles/messages.h"
@@ -28,9 +29,9 @@ namespace setrl::roles {
 class Station {
  public:
   // Roles that this rank does not have are null. `first_step` .. `last_step`: what is to be trained; none for an
-  // evaluation alone.
+  // evaluation alone. `restored`: on the dispenser's rank, groups of these steps that a checkpoint brought along.
   Station(const Session& session, RolloutRole* rollout, VerifierRole* verifier, LearnerRole* learner,
-          std::int64_t first_step, std::int64_t last_step);
+          std::int64_t first_step, std::int64_t last_step, std::vector<Group> restored = {});
 
   // Works until `done()`: engine step by engine step, letter by letter; waits (with the deadline) where there is
   // nothing to do.
@@ -48,6 +49,11 @@ class Station {
 
   // Root. Opens the evaluation by weights of this version, works until it is done, and returns its groups by index.
   std::vector<Group> evaluate(std::int64_t version);
+
+  // Root: has all ranks tell the learners what they have in flight, for the checkpoint of this step. So many of them
+  // tell.
+  void ask_what_is_in_flight(std::int64_t step);
+  int tellers() const;
 
   // Root: to all that are no learners.
   void publish(const PublishedNote& note);
@@ -75,10 +81,14 @@ class Station {
   void graded(const GradedNote& note);
   void take_weights(const PublishedNote& note);
   void dispense();
+  std::vector<WorkItem> items_of_round(std::int64_t step, int round, std::int64_t first_index, int count);
+  void tell_what_is_begun(std::int64_t step);
+  void tell_what_is_not_graded(std::int64_t step);
+  void tell_all_told(std::int64_t step);
   template <typename Note>
   void tell_assistants(const Note& note);  // all that are no learners; followers hear it from their lead
   template <typename Note>
-  void tell_followers(const Note& note);
+  void tell_followers(const Note& note, const Group* group = nullptr);
   bool may_generate() const;
 
   const Session& session_;
@@ -91,6 +101,9 @@ class Station {
   Mailbox mail_;
   std::unique_ptr<Dispenser> dispenser_;  // on the first rollout rank
   Stopwatch clock_;                       // of the dispenser
+  RestoredGroups restored_;               // the dispenser's, of items that are not handed out yet
+  std::vector<Group> generated_;          // restored ones of items that were opened, on their way to their verifiers
+  std::map<std::int64_t, int> flushed_;   // verifier: leads that said so, by step of the checkpoint
   std::deque<Group> to_grade_;            // one between two looks into the box: grading may take long
   std::map<std::int64_t, ClosedNote> closed_;
   std::map<std::int64_t, std::vector<Group>> summaries_;  // root, by step

@@ -1,9 +1,14 @@
 #include "roles/trainer.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -12,6 +17,7 @@
 #include "comm/failure.h"
 #include "roles/evaluation.h"
 #include "roles/evaluation_record.h"
+#include "roles/in_flight.h"
 #include "roles/learner_role.h"
 #include "roles/policy_push.h"
 #include "roles/progress.h"
@@ -21,11 +27,16 @@
 #include "roles/station.h"
 #include "roles/step_metrics.h"
 #include "roles/verifier_role.h"
+#include "store/in_flight_file.h"
 #include "store/metrics_file.h"
 
 namespace setrl::roles {
 
 namespace {
+
+// Seconds that training waits for the groups in flight of a checkpoint, at most: so many, or so large a part of the
+// step before. At a stop there is nothing else to do.
+constexpr double kCutPatience = 0.1, kCutPatienceShare = 0.01, kLastCutPatience = 5;
 
 // One rank's part of a GRPO run. Learners go from step to step; all other ranks work at their station until the root
 // ends it. The weights after step s are version s.
@@ -44,6 +55,7 @@ class Trainer {
   int run() {
     const auto resume = open_run_directory(session_, "train", [this](const ResumePoint& point) {
       if (learner_) learner_->load(point.folder, point.info);
+      if (dispenses()) restored_ = load_in_flight(point);
     });
     std::int64_t done = 0;
     if (resume) {
@@ -58,7 +70,7 @@ class Trainer {
       progress_ = std::make_unique<Progress>("step", done + 1, config_.run.steps);
     }
     station_ = std::make_unique<Station>(session_, rollout_.get(), verifier_.get(), learner_.get(), done + 1,
-                                         config_.run.steps);
+                                         config_.run.steps, std::move(restored_));
     if (!learner_) return assist();
     if (session_.is_root()) say_what_staleness_means();
     push_weights(done, false);
@@ -77,12 +89,13 @@ class Trainer {
         saved = step;
       }
     }
-    if (session_.is_root()) station_->end(stopped);
     if (saved != done) {
       // A save on its way is of an earlier step: on a signal there is no time for both.
       if (stopped) learner_->abandon_save();
       begin_save(done);
+      close_cut(kLastCutPatience);
     }
+    if (session_.is_root()) station_->end(stopped);
     session_.store->drain();
     learner_->finish_saves();
     station_->close();
@@ -142,10 +155,12 @@ class Trainer {
     record.step = step;
     record.policy_version = step - 1;
     gather_experience(record);
+    close_cut(std::max(kCutPatience, kCutPatienceShare * last_step_s_));
     record.stats = learner_->update(step, station_->report());
     release_fragmented_memory();
     push_weights(step, true);
-    station_->report().checkpoint_s = learner_->take_stall();
+    station_->report().checkpoint_s = learner_->take_stall() + std::exchange(cut_stall_s_, 0.0);
+    last_step_s_ = clock.seconds();
     const auto reports = gather_reports(session_.world, station_->take_report());
     if (!session_.is_root()) return;
     record.report = merged(reports);
@@ -181,7 +196,35 @@ class Trainer {
       notes = nlohmann::json::parse(settle_metrics(*metrics_));
       notes["evaluations"] = nlohmann::json::parse(evaluations_.to_json());
     }
-    learner_->save(step, step, "train", notes.is_null() ? "" : notes.dump());
+    const bool ahead = !replay_ && session_.max_staleness() > 0 && step < config_.run.steps;
+    learner_->save(step, step, "train", notes.is_null() ? "" : notes.dump(), ahead ? station_->tellers() : 0);
+    if (ahead && session_.is_root()) station_->ask_what_is_in_flight(step);
+  }
+
+  // Ranks answer between two steps of their engines. Where the learners had to wait for groups anyhow, all have by now;
+  // else training waits a moment. What is not told then is generated again after a crash.
+  void close_cut(double patience_s) {
+    const Stopwatch clock;
+    while (learner_->cut_waits_for() > 0 && clock.seconds() < patience_s) {
+      station_->take_letters();
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+    cut_stall_s_ += clock.seconds();
+    learner_->close_cut();
+  }
+
+  // The dispenser's rank.
+  bool dispenses() const { return rollout_ && session_.plan.rollout_ranks.front() == session_.world.rank(); }
+
+  std::vector<Group> load_in_flight(const ResumePoint& point) const {
+    std::vector<Group> groups;
+    session_.store->call([&] { groups = store::read_in_flight(point.folder); });
+    if (groups.empty()) return groups;
+    const ContinuationBounds bounds{point.info.step, config_.run.steps, session_.max_staleness(),
+                                    config_.rollout.group_size};
+    groups = usable_groups(std::move(groups), bounds);
+    log::info("groups in flight that the checkpoint brings along: {}", describe_in_flight(groups));
+    return groups;
   }
 
   static EvaluationRecord evaluations_of(const store::CheckpointInfo& info) {
@@ -229,10 +272,12 @@ class Trainer {
   std::unique_ptr<RolloutRole> rollout_;
   std::unique_ptr<VerifierRole> verifier_;
   std::optional<PolicyPush> push_;  // learners
+  std::vector<Group> restored_;  // until the station has them
   std::unique_ptr<Station> station_;
   std::unique_ptr<store::MetricsFile> metrics_;
   std::unique_ptr<Progress> progress_;
   EvaluationRecord evaluations_;  // root
+  double last_step_s_ = 0, cut_stall_s_ = 0;
   std::string evaluation_title_ = "evaluations of this run, 95 % intervals by bootstrap";
 };
 

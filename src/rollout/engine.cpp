@@ -119,6 +119,11 @@ std::int64_t Engine::submit(GenerationRequest request, const SamplingOptions& sa
   return state_->scheduler.submit(std::move(request), sampling);
 }
 
+void Engine::for_each_in_flight(
+    const std::function<void(const GenerationRequest&, const std::vector<Completion>&)>& visit) const {
+  state_->scheduler.for_each_in_flight(visit);
+}
+
 bool Engine::cancel(std::int64_t handle) {
   return state_->scheduler.cancel(handle);
 }

@@ -20,6 +20,8 @@ class Scheduler {
   Scheduler(const model::ModelSpec& spec, const Kernels& kernels, KvCache& cache, Forward& forward, int max_batch);
 
   std::int64_t submit(GenerationRequest request, const SamplingOptions& options);  // see Engine
+  void for_each_in_flight(
+      const std::function<void(const GenerationRequest&, const std::vector<Completion>&)>& visit) const;  // see Engine
   bool cancel(std::int64_t id);
   void cancel_all();
   void drop_cached();  // keys and values of all requests in flight are computed again
@@ -69,6 +71,7 @@ class Scheduler {
 
   void check_request(const GenerationRequest& request, const SamplingOptions& options) const;
   std::int64_t longest(const Request& request) const;  // positions a completion may reach
+  void go_on(Request& request) const;                  // from asked.begun, which it takes
 
   void admit();
   bool has_room(const Request& request) const;

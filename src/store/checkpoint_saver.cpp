@@ -113,7 +113,7 @@ void CheckpointSaver::wait_for_earlier() {
 }
 
 void CheckpointSaver::save(const CheckpointInfo& info, const std::vector<TensorView>& tensors,
-                           std::vector<std::string> after) {
+                           std::vector<std::string> after, std::future<std::vector<Group>> in_flight) {
   SETRL_CHECK(info.schema_version == 1, "schema version {}", info.schema_version);
   if (current_) wait_for_earlier();
   check();
@@ -126,7 +126,8 @@ void CheckpointSaver::save(const CheckpointInfo& info, const std::vector<TensorV
                      learners_.size(),
                      {token_, saves_++},
                      options_.deadline_s,
-                     writers_.get()};
+                     writers_.get(),
+                     std::move(in_flight)};
   const auto next = std::make_shared<SaveWork>(std::move(order), current_ ? current_->take_memory() : StagingMemory());
   current_ = next;
   thread_.post_long([next, &thread = thread_] { next->run(thread); });

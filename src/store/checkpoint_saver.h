@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "records/group.h"
 #include "store/checkpoint.h"
 #include "store/checkpoint_layout.h"
 #include "store/store_thread.h"
@@ -38,9 +40,11 @@ class CheckpointSaver {
 
   // Every rank calls it with the same info and tensors (float32), the slices of all ranks tile each tensor; no MPI. The
   // names "info" and "slices" are taken: a tensor's name begins otherwise. The tensors must stay as they are until
-  // `wait_for_copy`. Rank 0 publishes the checkpoint once the files of all ranks and those of `after` exist. Waits for
-  // an earlier save; throws what that one failed with.
-  void save(const CheckpointInfo& info, const std::vector<TensorView>& tensors, std::vector<std::string> after = {});
+  // `wait_for_copy`. Rank 0 publishes the checkpoint once the files of all ranks and those of `after` exist. Where
+  // `in_flight` is valid it brings groups, which become part of the checkpoint: they must be handed over before the
+  // next save. Waits for an earlier save; throws what that one failed with.
+  void save(const CheckpointInfo& info, const std::vector<TensorView>& tensors, std::vector<std::string> after = {},
+            std::future<std::vector<Group>> in_flight = {});
   void wait_for_copy();
   // Throws where this rank's part of a save has failed since. Of ranks that fail, the others learn by `finish`.
   void check();

@@ -91,16 +91,22 @@ Bytes encode(const RankFile& file) {
   for (const auto& s : file.slices) {
     slices.push_back({s.tensor, s.shape, s.begin, s.end, s.offset, s.crc32c, s.block_crc32c});
   }
-  return json::to_cbor(json::array({file.name, file.bytes, file.crc32c, slices}));
+  json beside = json::array();
+  for (const auto& entry : file.beside) beside.push_back({entry.name, entry.bytes, entry.crc32c});
+  return json::to_cbor(json::array({file.name, file.bytes, file.crc32c, slices, beside}));
 }
 
 RankFile decode_rank_file(const Bytes& bytes) {
   const json value = json::from_cbor(bytes);
-  RankFile file{value.at(0).get<std::string>(), value.at(1).get<std::int64_t>(), value.at(2).get<std::uint32_t>(), {}};
+  RankFile file{value.at(0).get<std::string>(), value.at(1).get<std::int64_t>(), value.at(2).get<std::uint32_t>(), {}, {}};
   for (const auto& s : value.at(3)) {
     file.slices.push_back({s.at(0).get<std::string>(), s.at(1).get<std::vector<std::int64_t>>(),
                            s.at(2).get<std::int64_t>(), s.at(3).get<std::int64_t>(), s.at(4).get<std::int64_t>(),
                            s.at(5).get<std::uint32_t>(), s.at(6).get<std::vector<std::uint32_t>>()});
+  }
+  for (const auto& entry : value.at(4)) {
+    file.beside.push_back(
+        {entry.at(0).get<std::string>(), entry.at(1).get<std::int64_t>(), entry.at(2).get<std::uint32_t>()});
   }
   return file;
 }

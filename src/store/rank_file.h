@@ -8,6 +8,7 @@
 
 #include "records/tensor_view.h"
 #include "store/durable_file.h"
+#include "store/manifest.h"
 
 namespace setrl::store {
 
@@ -32,6 +33,7 @@ struct RankFile {
   std::int64_t bytes = 0;
   std::uint32_t crc32c = 0;  // of the whole file
   std::vector<Slice> slices;
+  std::vector<ManifestEntry> beside;  // what else the rank wrote for the checkpoint: in-flight-0000.h5
 };
 
 std::string rank_file_name(int rank);

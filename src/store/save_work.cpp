@@ -4,12 +4,13 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "store/checkpoint_index.h"
 #include "store/crc32c.h"
+#include "store/in_flight_file.h"
 #include "store/manifest.h"
-#include "store/rank_file.h"
 #include "store/save_agreement.h"
 #include "store/shared_file.h"
 
@@ -35,6 +36,12 @@ void complete(const CheckpointFolders& folders, const SaveOrder& order, const st
     manifest.files.push_back({file.name, file.bytes, file.crc32c});
     verify_entry(folders.temporary, manifest.files.back(), false);
   }
+  for (const auto& file : files) {
+    for (const auto& entry : file.beside) {
+      manifest.files.push_back(entry);
+      verify_entry(folders.temporary, entry, false);
+    }
+  }
   publish_temporary(folders, to_text(manifest));
   // From here on the checkpoint is whole: what fails now is a warning.
   point_latest(folders);
@@ -43,7 +50,8 @@ void complete(const CheckpointFolders& folders, const SaveOrder& order, const st
 
 }  // namespace
 
-SaveWork::SaveWork(SaveOrder what, StagingMemory memory) : order_(std::move(what)) {
+SaveWork::SaveWork(SaveOrder what, StagingMemory memory)
+    : in_flight_(std::move(what.in_flight)), order_(std::move(what)) {
   copy_.prepare(order_.tensors, std::move(memory));
 }
 
@@ -60,6 +68,27 @@ bool SaveWork::wait_for(std::chrono::microseconds span) {
 SaveResult SaveWork::result() {
   const std::lock_guard lock(mutex_);
   return ended_ ? result_ : SaveResult{};
+}
+
+// This rank's groups in flight, beside what it has written already.
+void SaveWork::add_in_flight(RankFile& file, const std::string& folder, const std::function<void()>& pause) {
+  if (!in_flight_.valid()) return;
+  const Deadline deadline(order_.deadline_s);
+  while (in_flight_.wait_for(std::chrono::milliseconds(2)) != std::future_status::ready) {
+    pause();
+    if (deadline.passed()) {
+      throw_user_error("the groups in flight were not handed over in {} s (run.deadline_s)", deadline.limit());
+    }
+  }
+  const auto groups = in_flight_.get();
+  if (!groups.empty()) file.beside.push_back(write_in_flight(folder, order_.rank, groups));
+}
+
+// This rank's files: its tensors, then the groups in flight.
+RankFile SaveWork::write_own(const std::string& folder, const std::function<void()>& pause) {
+  RankFile file = write_rank_file(folder, order_.rank, order_.info.step, copy_.views(), pause);
+  add_in_flight(file, folder, pause);
+  return file;
 }
 
 // Says once, on another rank than 0, that it writes no more. A rank that cannot say it, and for which the others would
@@ -95,10 +124,12 @@ RankFile SaveWork::write_shared(const CheckpointFolders& folders, const SaveAgre
     }
   };
   try {
-    part = file.write(copy_.views(), [&] {
+    const auto pause = [&] {
       if (gives_up() || agreement.stopped() || !agreement.goes_on()) throw SaveAbandoned();
       thread.let_pass();
-    });
+    };
+    part = file.write(copy_.views(), pause);
+    add_in_flight(part, folders.temporary, pause);
     if (!leads) agreement.report(part);
     told_ = true;
   } catch (const SaveAbandoned&) {
@@ -118,7 +149,7 @@ RankFile SaveWork::write_shared(const CheckpointFolders& folders, const SaveAgre
   return part;
 }
 
-// Rank 0: writes its part, then makes the checkpoint of all parts.
+// Rank 0: writes its files or its part of the shared one, then makes the checkpoint of all.
 void SaveWork::lead(StoreThread& thread) {
   const CheckpointFolders folders(order_.run_dir, order_.info.step);
   const auto pause = [&] {
@@ -130,7 +161,7 @@ void SaveWork::lead(StoreThread& thread) {
     std::vector<RankFile> files;
     if (order_.writers == nullptr) {
       agreement.begin();
-      files = agreement.collect(write_rank_file(folders.temporary, 0, order_.info.step, copy_.views(), pause));
+      files = agreement.collect(write_own(folders.temporary, pause));
     } else {
       agreement.begin([&] { create_shared_file(folders.temporary, order_.info.step, order_.tensors); });
       files = {join_parts(folders.temporary, agreement.collect(write_shared(folders, agreement, thread)))};
@@ -161,7 +192,7 @@ void SaveWork::follow(StoreThread& thread) {
       write_shared(folders, agreement, thread);
       return;
     }
-    agreement.report(write_rank_file(folders.temporary, order_.rank, order_.info.step, copy_.views(), [&] {
+    agreement.report(write_own(folders.temporary, [&] {
       if (gives_up() || !agreement.goes_on()) throw SaveAbandoned();
       thread.let_pass();
     }));

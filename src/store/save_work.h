@@ -5,14 +5,18 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "records/group.h"
 #include "store/checkpoint.h"
 #include "store/checkpoint_folders.h"
+#include "store/rank_file.h"
 #include "store/save_agreement.h"
 #include "store/staged_copy.h"
 #include "store/store_thread.h"
@@ -29,6 +33,7 @@ struct SaveOrder {
   SaveNumber number;
   double deadline_s = 0;
   comm::Communicator* writers = nullptr;  // the learners, for the thread that writes a shared file; null: rank files
+  std::future<std::vector<Group>> in_flight;  // of this rank, handed over while the save goes on; not valid: none
 };
 
 struct SaveResult {
@@ -57,11 +62,14 @@ class SaveWork {
  private:
   void lead(StoreThread& thread);
   void follow(StoreThread& thread);
+  void add_in_flight(RankFile& file, const std::string& folder, const std::function<void()>& pause);
+  RankFile write_own(const std::string& folder, const std::function<void()>& pause);
   RankFile write_shared(const CheckpointFolders& folders, const SaveAgreement& agreement, StoreThread& thread);
   bool gives_up() const { return abandoned_ || left_; }
   void tell(const SaveAgreement& agreement, const std::string& reason);
   std::string named(const std::string& problem) const;
 
+  std::future<std::vector<Group>> in_flight_;
   const SaveOrder order_;
   StagedCopy copy_;
   std::atomic<bool> abandoned_{false}, left_{false};

@@ -1,6 +1,7 @@
 #include "store/sealed_file.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "store/crc32c.h"
@@ -22,11 +23,15 @@ Bytes seal_of(const std::string& kind, const Bytes& file) {
 
 }  // namespace
 
-void publish_sealed(const std::string& path, const std::string& kind, Bytes image) {
+Bytes sealed(const std::string& kind, Bytes image) {
   SETRL_CHECK(image.size() > kSealBytes, "image of {} bytes", image.size());
   const Bytes seal = seal_of(kind, image);
   std::copy(seal.begin(), seal.end(), image.begin());
-  publish_file(path, image);
+  return image;
+}
+
+void publish_sealed(const std::string& path, const std::string& kind, Bytes image) {
+  publish_file(path, sealed(kind, std::move(image)));
 }
 
 Bytes read_sealed(const std::string& path, const std::string& kind) {

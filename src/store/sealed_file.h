@@ -10,8 +10,11 @@ namespace setrl::store {
 
 constexpr std::size_t kSealBytes = 512;  // the smallest user block of HDF5
 
-// Publishes (temporary name, fsync, rename) an HDF5 image that was made with a user block of kSealBytes. `kind`: one
-// line, such as "SetRL trajectory".
+// An HDF5 image that was made with a user block of kSealBytes, with its seal. `kind`: one line, such as "SetRL
+// trajectory".
+Bytes sealed(const std::string& kind, Bytes image);
+
+// Publishes (temporary name, fsync, rename) a sealed image.
 void publish_sealed(const std::string& path, const std::string& kind, Bytes image);
 
 // Returns the whole file. Throws UserError naming the file where it is of another kind, cut off,

@@ -105,7 +105,10 @@ RankFile join_parts(const std::string& folder, const std::vector<RankFile>& part
   RankFile whole;
   whole.name = kSharedName;
   whole.bytes = file.size();
-  for (const auto& part : parts) whole.slices.insert(whole.slices.end(), part.slices.begin(), part.slices.end());
+  for (const auto& part : parts) {
+    whole.slices.insert(whole.slices.end(), part.slices.begin(), part.slices.end());
+    whole.beside.insert(whole.beside.end(), part.beside.begin(), part.beside.end());
+  }
   whole.crc32c = crc32c_of_file(whole.bytes, whole.slices,
                                 [&](std::int64_t offset, Bytes& gap) { file.read_at(offset, gap.data(), gap.size()); });
   return whole;

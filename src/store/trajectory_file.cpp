@@ -15,7 +15,6 @@ namespace setrl::store {
 
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 3;
 const char* const kKind = "SetRL trajectory";
 
 }  // namespace
@@ -29,7 +28,7 @@ struct TrajectoryWriter::State {
 
 TrajectoryWriter::TrajectoryWriter(const std::string& path, const TrajectoryInfo& info)
     : state_(std::make_unique<State>()) {
-  SETRL_CHECK(info.schema_version == kSchemaVersion, "schema version {}", info.schema_version);
+  SETRL_CHECK(info.schema_version == kTableVersion, "schema version {}", info.schema_version);
   state_->path = path;
   state_->info = info;
   make_directories(std::filesystem::path(path).parent_path().string());
@@ -51,7 +50,7 @@ void TrajectoryWriter::publish() {
   });
   h5::Image file(kSealBytes);
   h5::write_attribute(file.get(), "format", std::string(kKind));
-  h5::write_attribute(file.get(), "schema_version", kSchemaVersion);
+  h5::write_attribute(file.get(), "schema_version", kTableVersion);
   h5::write_attribute(file.get(), "step", state_->info.step);
   h5::write_attribute(file.get(), "policy_version", state_->info.policy_version);
   h5::write_attribute(file.get(), "config_hash", state_->info.config_hash);
@@ -68,11 +67,7 @@ Trajectory read_trajectory(const std::string& path) {
     const h5::Handle file = h5::open_image(image, path);
     Trajectory trajectory;
     TrajectoryInfo& info = trajectory.info;
-    info.schema_version = h5::read_integer_attribute(file.get(), "schema_version");
-    if (info.schema_version < 1 || info.schema_version > kSchemaVersion) {
-      throw_user_error("schema version {} is unknown to this program, which reads up to {}", info.schema_version,
-                       kSchemaVersion);
-    }
+    info.schema_version = read_schema_version(file.get());
     info.step = h5::read_integer_attribute(file.get(), "step");
     info.policy_version = h5::read_integer_attribute(file.get(), "policy_version");
     info.config_hash = h5::read_string_attribute(file.get(), "config_hash");

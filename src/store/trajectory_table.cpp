@@ -162,6 +162,14 @@ void validate(const TrajectoryTable& t) {
 
 }  // namespace
 
+std::int64_t read_schema_version(hid_t file) {
+  const std::int64_t version = h5::read_integer_attribute(file, "schema_version");
+  if (version < 1 || version > kTableVersion) {
+    throw_user_error("schema version {} is unknown to this program, which reads up to {}", version, kTableVersion);
+  }
+  return version;
+}
+
 void write_table(hid_t file, const TrajectoryTable& table) {
   h5::make_group(file, "groups");
   h5::make_group(file, "completions");

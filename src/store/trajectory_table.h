@@ -53,6 +53,11 @@ struct TrajectoryTable {
   std::vector<double> reward_terms;            // [C, M], NaN where the completion lacks the term
 };
 
+constexpr std::int64_t kTableVersion = 3;
+
+// Of a file with such a table: its attribute. Throws UserError where it is none that read_table knows.
+std::int64_t read_schema_version(hid_t file);
+
 // Groups must carry one verdict and one text a completion (BugError otherwise).
 TrajectoryTable pack(const std::vector<StoredGroup>& groups);
 std::vector<StoredGroup> unpack(const TrajectoryTable& table);
