@@ -19,7 +19,7 @@ struct Completion {
   // [T], 1 where the token was not sampled but forced (the close of a think block over its budget); empty where none
   // was. Their logprobs are the policy's, as everywhere, but they say nothing about its choices: no loss targets.
   std::vector<std::uint8_t> forced;
-  std::int64_t oldest_version = 0;   // policy versions that wrote the first and the last token
+  std::int64_t oldest_version = 0;  // policy versions that wrote the first and the last token
   std::int64_t newest_version = 0;
   FinishReason finish = FinishReason::length;
 };

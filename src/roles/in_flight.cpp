@@ -39,9 +39,8 @@ std::string describe_in_flight(const std::vector<Group>& groups) {
 }
 
 void InFlightCut::add(const Group& group) {
-  const bool fits = group.step > step_ && all_completions(group, [&](const Completion& each) {
-                      return each.newest_version <= step_;
-                    });
+  const bool fits = group.step > step_ &&
+                    all_completions(group, [&](const Completion& each) { return each.newest_version <= step_; });
   if (!fits) return;
   const auto progress = [](const Group& each) { return std::make_pair(stage_of(each), new_tokens(each)); };
   const auto [found, is_new] = groups_.try_emplace({group.step, group.index}, group);

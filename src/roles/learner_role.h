@@ -39,8 +39,8 @@ class LearnerRole {
 
   // Collective over learners. Begins a save that goes on behind the steps; see store::CheckpointSaver. `kind`: "train"
   // or "sft"; goes into the checkpoint's description, as do the `notes` of the root: a JSON object, or empty.
-  // `tellers`: of so many ranks the checkpoint takes along what they have in flight (0: nothing is); it is complete only
-  // when the cut is closed.
+  // `tellers`: of so many ranks the checkpoint takes along what they have in flight (0: nothing is); it is complete
+  // only when the cut is closed.
   void save(std::int64_t step, std::int64_t policy_version, const std::string& kind, const std::string& notes,
             int tellers = 0);
   // Ranks that have not told all for the last save yet.

@@ -51,7 +51,8 @@ std::vector<WorkItem> Station::items_of_round(std::int64_t step, int round, std:
   for (auto& item : items) {
     const Group* group = restored_.find(step, item.index);
     if (group == nullptr) continue;
-    const bool fits = group->problem.id == session_.task->problem(training_order(session_, step).split, item.problem).id;
+    const bool fits =
+        group->problem.id == session_.task->problem(training_order(session_, step).split, item.problem).id;
     if (fits && stage_of(*group) == Stage::begun) continue;  // goes with its item
     auto taken = restored_.take(step, item.index);
     if (!fits) continue;

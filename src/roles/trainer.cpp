@@ -272,7 +272,7 @@ class Trainer {
   std::unique_ptr<RolloutRole> rollout_;
   std::unique_ptr<VerifierRole> verifier_;
   std::optional<PolicyPush> push_;  // learners
-  std::vector<Group> restored_;  // until the station has them
+  std::vector<Group> restored_;     // until the station has them
   std::unique_ptr<Station> station_;
   std::unique_ptr<store::MetricsFile> metrics_;
   std::unique_ptr<Progress> progress_;

@@ -119,8 +119,7 @@ std::int64_t Engine::submit(GenerationRequest request, const SamplingOptions& sa
   return state_->scheduler.submit(std::move(request), sampling);
 }
 
-void Engine::for_each_in_flight(
-    const std::function<void(const GenerationRequest&, const std::vector<Completion>&)>& visit) const {
+void Engine::for_each_in_flight(const Visit& visit) const {
   state_->scheduler.for_each_in_flight(visit);
 }
 

@@ -39,8 +39,8 @@ struct GenerationRequest {
   std::vector<std::int32_t> prompt;
   int samples = 1;
   int first_sample = 0;
-  // [samples] Where a request goes on that was in flight elsewhere (Engine::for_each_in_flight): its completions so far,
-  // each with a token at least, one of them unfinished. Empty: all begin at the prompt.
+  // [samples] Where a request goes on that was in flight elsewhere (Engine::for_each_in_flight): its completions so
+  // far, each with a token at least, one of them unfinished. Empty: all begin at the prompt.
   std::vector<Completion> begun = {};
 };
 
@@ -105,11 +105,11 @@ class Engine {
   // even alone.
   std::int64_t submit(GenerationRequest request, const SamplingOptions& sampling);
   // Sees the requests in flight that have tokens, oldest first, with their completions so far; those that are still
-  // written are FinishReason::unfinished. Submitted with these, here or elsewhere, a request goes on as if it had lost its
-  // pages: keys and values are computed again with the present weights, the next draws are those that it would have
+  // written are FinishReason::unfinished. Submitted with these, here or elsewhere, a request goes on as if it had lost
+  // its pages: keys and values are computed again with the present weights, the next draws are those that it would have
   // had.
-  void for_each_in_flight(
-      const std::function<void(const GenerationRequest&, const std::vector<Completion>&)>& visit) const;
+  using Visit = std::function<void(const GenerationRequest&, const std::vector<Completion>&)>;
+  void for_each_in_flight(const Visit& visit) const;
   // Takes a request and its unfinished completions out; `done` will not see it. False where it is not in flight.
   bool cancel(std::int64_t handle);
   // One forward pass: prompts of newcomers and one token of every running sequence, as pages and slots allow. Nothing

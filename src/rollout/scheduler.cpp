@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <tuple>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -82,27 +83,25 @@ std::int64_t Scheduler::submit(GenerationRequest asked, const SamplingOptions& o
 
 void Scheduler::go_on(Request& request) const {
   request.completions = std::exchange(request.asked.begun, {});
-  SETRL_CHECK(static_cast<int>(request.completions.size()) == request.asked.samples, "{} of {} completions were begun",
-              request.completions.size(), request.asked.samples);
-  for (std::size_t i = 0; i < request.completions.size(); ++i) {
+  const std::size_t samples = request.phases.size();
+  SETRL_CHECK(request.completions.size() == samples, "{} of {} completions", request.completions.size(), samples);
+  for (std::size_t i = 0; i < samples; ++i) {
     const Completion& completion = request.completions[i];
     const auto count = static_cast<std::int64_t>(completion.tokens.size());
     const bool ended = completion.finish != FinishReason::unfinished;
-    SETRL_CHECK(completion.sample_index == request.asked.first_sample + static_cast<int>(i) && count > 0 &&
-                    completion.logprobs.size() == completion.tokens.size() &&
-                    (ended || request.length() + count < longest(request)),
+    SETRL_CHECK(count > 0 && (ended || request.length() + count < longest(request)),
                 "completion {} of problem {} cannot go on after {} tokens", i, request.asked.problem_id, count);
     request.phases[i] = ended ? Phase::finished : Phase::waiting;
     ++(ended ? request.finished : request.waiting);
-    if (request.watches.empty() || ended) continue;
-    for (const auto token : completion.tokens) request.watches[i].push(token);
+    for (const auto token : completion.tokens) {
+      if (!request.watches.empty()) request.watches[i].push(token);
+    }
   }
   SETRL_CHECK(request.waiting > 0, "problem {} is finished", request.asked.problem_id);
   request.drawn = true;
 }
 
-void Scheduler::for_each_in_flight(
-    const std::function<void(const GenerationRequest&, const std::vector<Completion>&)>& visit) const {
+void Scheduler::for_each_in_flight(const Engine::Visit& visit) const {
   for (const auto& [id, request] : requests_) {
     if (!request.drawn) continue;
     auto completions = request.completions;

@@ -20,8 +20,7 @@ class Scheduler {
   Scheduler(const model::ModelSpec& spec, const Kernels& kernels, KvCache& cache, Forward& forward, int max_batch);
 
   std::int64_t submit(GenerationRequest request, const SamplingOptions& options);  // see Engine
-  void for_each_in_flight(
-      const std::function<void(const GenerationRequest&, const std::vector<Completion>&)>& visit) const;  // see Engine
+  void for_each_in_flight(const Engine::Visit& visit) const;                       // see Engine
   bool cancel(std::int64_t id);
   void cancel_all();
   void drop_cached();  // keys and values of all requests in flight are computed again

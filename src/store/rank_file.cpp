@@ -98,7 +98,8 @@ Bytes encode(const RankFile& file) {
 
 RankFile decode_rank_file(const Bytes& bytes) {
   const json value = json::from_cbor(bytes);
-  RankFile file{value.at(0).get<std::string>(), value.at(1).get<std::int64_t>(), value.at(2).get<std::uint32_t>(), {}, {}};
+  RankFile file{
+      value.at(0).get<std::string>(), value.at(1).get<std::int64_t>(), value.at(2).get<std::uint32_t>(), {}, {}};
   for (const auto& s : value.at(3)) {
     file.slices.push_back({s.at(0).get<std::string>(), s.at(1).get<std::vector<std::int64_t>>(),
                            s.at(2).get<std::int64_t>(), s.at(3).get<std::int64_t>(), s.at(4).get<std::int64_t>(),

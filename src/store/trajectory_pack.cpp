@@ -105,7 +105,8 @@ void pack_completion(const Group& group, std::size_t i, const std::string& text,
               completion.tokens.size(), completion.logprobs.size());
   SETRL_CHECK(completion.forced.empty() || completion.forced.size() == completion.tokens.size(),
               "{} tokens, {} marks of forced ones", completion.tokens.size(), completion.forced.size());
-  SETRL_CHECK(completion.finish != FinishReason::unfinished, "completion {} of {} is not finished", i, group.problem.id);
+  SETRL_CHECK(completion.finish != FinishReason::unfinished, "completion {} of {} is not finished", i,
+              group.problem.id);
   append(table.tokens, completion.tokens);
   append(table.logprobs, completion.logprobs);
   append(table.forced, completion.forced);

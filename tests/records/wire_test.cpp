@@ -168,6 +168,12 @@ TEST(Wire, SurvivesDamage) {
   EXPECT_GT(refused, 100);
 }
 
+TEST(Wire, KnowsCompletionsThatAreNotFinished) {
+  Group group = full_group(3);
+  group.completions[1].finish = FinishReason::unfinished;
+  EXPECT_EQ(decode_group(encode(group)).completions[1].finish, FinishReason::unfinished);
+}
+
 TEST(Wire, RefusesUnknownKindsOfOutcome) {
   Group group = full_group(0);
   group.completions[0].finish = static_cast<FinishReason>(7);

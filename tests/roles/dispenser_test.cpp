@@ -143,6 +143,67 @@ TEST(Dispenser, TheStragglerIsWhoFinishedLast) {
   EXPECT_DOUBLE_EQ(closed[0].straggler.lag_s, 19 + static_cast<double>(all.at(1)) - 12.5);
 }
 
+TEST(Dispenser, GroupsThatAreThereAlreadyAreNotHandedOutButGraded) {
+  // Of step 1 all but the items 2 and 5, of step 2 all.
+  const auto items = [](std::int64_t step, int round, std::int64_t first_index, int count) {
+    auto list = plain_items(step, round, first_index, count);
+    for (auto& item : list) item.generated = step == 2 || (step == 1 && item.index != 2 && item.index != 5);
+    return list;
+  };
+  Dispenser dispenser(plan_for({0, 1}, 2), items);
+  dispenser.standing(0, {0, 8, 0});
+  const auto given = dispenser.assign();
+  ASSERT_EQ(given.size(), 2u);
+  EXPECT_EQ(given[0].item.step, 1);
+  EXPECT_EQ(given[0].item.index, 2);
+  EXPECT_EQ(given[1].item.step, 1);
+  EXPECT_EQ(given[1].item.index, 5);
+  dispenser.standing(1, {0, 4, 0});
+  const auto next = dispenser.assign();
+  ASSERT_EQ(next.size(), 1u);
+  EXPECT_EQ(next[0].item.step, 3);
+  for (int i = 0; i < 8; ++i) dispenser.graded({2, true});
+  auto closed = dispenser.take_closed();
+  ASSERT_EQ(closed.size(), 1u);
+  EXPECT_EQ(closed[0].step, 2);
+  EXPECT_EQ(closed[0].groups, 8);
+  EXPECT_EQ(closed[0].straggler.rank, -1);  // nobody
+  for (int i = 0; i < 8; ++i) dispenser.graded({1, true});
+  EXPECT_TRUE(dispenser.take_closed().empty());
+  dispenser.finished(0, {1, 5, {0, 4, 2}}, 1);
+  EXPECT_TRUE(dispenser.take_closed().empty());
+  dispenser.finished(0, {1, 5, {0, 8, 2}}, 2);
+  closed = dispenser.take_closed();
+  ASSERT_EQ(closed.size(), 1u);
+  EXPECT_EQ(closed[0].groups, 8);
+  EXPECT_EQ(closed[0].straggler.rank, 0);
+}
+
+TEST(Dispenser, ARoundOfWhichAllIsThereIsFollowedByTheNext) {
+  auto plan = plan_for({0}, 0);
+  plan.replacement_rounds = 2;
+  const auto items = [](std::int64_t step, int round, std::int64_t first_index, int count) {
+    auto list = plain_items(step, round, first_index, count);
+    for (auto& item : list) item.generated = round < 2;
+    return list;
+  };
+  Dispenser dispenser(plan, items);
+  dispenser.standing(0, {0, 64, 0});
+  EXPECT_TRUE(dispenser.assign().empty());
+  for (int i = 0; i < 8; ++i) dispenser.graded({1, i < 5});
+  EXPECT_TRUE(dispenser.assign().empty());
+  for (int i = 0; i < 3; ++i) dispenser.graded({1, i < 2});
+  const auto given = dispenser.assign();
+  ASSERT_EQ(given.size(), 1u);
+  EXPECT_EQ(given[0].item.index, 11);
+  EXPECT_EQ(given[0].item.problem, 1200);
+  dispenser.finished(0, {1, 5, {0, 64, 1}}, 1);
+  dispenser.graded({1, false});
+  const auto closed = dispenser.take_closed();
+  ASSERT_EQ(closed.size(), 1u);
+  EXPECT_EQ(closed[0].groups, 12);
+}
+
 // A run in small: rollout ranks of random speeds with batches of random size, a verifier and a learner with delays.
 class Simulation {
  public:

@@ -2,6 +2,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/error.h"
 #include "rollout/kv_cache.h"
 #include "support.h"
@@ -207,6 +209,84 @@ TEST_P(ContinuousTest, NewWeightsMayAlsoLeaveTheCacheAsItIs) {
   load_weights(*used, false, 2);
   while (!used->idle()) used->step(into(results));
   expect_equal(plain, results);
+}
+
+// Cut at a moment at which some completions have ended, taken over by an engine with another batch, prompts and all.
+TEST_P(ContinuousTest, WhatIsInFlightGoesOnInAnotherEngine) {
+  auto requests = many_requests();
+  for (auto& request : requests) request.samples += 2;
+  // The model's own tokens end a part of the completions early.
+  const auto sampling = [&](std::size_t i) {
+    auto options = options_of(3 + i, 1, 40);
+    for (std::int32_t id = 0; id < 6; ++id) options.stop_ids.push_back(id * 31 + 5);
+    return options;
+  };
+  auto whole = engine(16);
+  Results expected;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    for (auto& [key, completion] : generate(*whole, {requests[i]}, sampling(i))) expected[key] = completion;
+  }
+  int ended_before = 0, begun_before = 0;
+  for (const int steps : {1, 4, 9, 30}) {
+    Results results;
+    auto first = engine(16), second = engine(5);
+    for (std::size_t i = 0; i < requests.size(); ++i) first->submit(requests[i], sampling(i));
+    for (int step = 0; step < steps; ++step) first->step(into(results));
+    std::set<std::int64_t> reported;
+    for (const auto& [key, completion] : results) {
+      for (const auto& request : requests) {
+        if (request.problem_id == key.first) reported.insert(request.tag);
+      }
+    }
+    std::map<std::int64_t, std::vector<Completion>> cut;
+    first->for_each_in_flight([&](const GenerationRequest& request, const std::vector<Completion>& completions) {
+      cut[request.tag] = completions;
+    });
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      if (reported.count(requests[i].tag) > 0) {
+        EXPECT_EQ(cut.count(requests[i].tag), 0u);
+        continue;
+      }
+      GenerationRequest again = requests[i];
+      if (cut.count(again.tag) > 0) {
+        again.begun = cut[again.tag];
+        ++begun_before;
+      }
+      for (const auto& completion : again.begun) ended_before += completion.finish != FinishReason::unfinished ? 1 : 0;
+      second->submit(std::move(again), sampling(i));
+    }
+    while (!second->idle()) second->step(into(results));
+    expect_equal(expected, results);
+  }
+  EXPECT_GT(begun_before, 10);
+  EXPECT_GT(ended_before, 10);
+}
+
+TEST_P(ContinuousTest, WhatGoesOnWithNewWeightsKeepsItsFirstVersion) {
+  const GenerationRequest request{0, "p", prompt_of(45, spec_.vocabulary), 3, 0};
+  Results moved, stayed;
+  auto first = engine(4);
+  first->submit(request, options_of(5, 0.9, 60));
+  for (int step = 0; step < 21; ++step) first->step(into(stayed));
+  GenerationRequest again = request;
+  first->for_each_in_flight([&](const GenerationRequest&, const std::vector<Completion>& completions) {
+    for (const auto& completion : completions) EXPECT_EQ(completion.finish, FinishReason::unfinished);
+    again.begun = completions;
+  });
+  auto second = engine(EngineOptions(), true, 7);
+  second->submit(again, options_of(5, 0.9, 60));
+  while (!second->idle()) second->step(into(moved));
+  load_weights(*first, true, 7);  // what the same engine makes of the new weights
+  while (!first->idle()) first->step(into(stayed));
+  expect_equal(stayed, moved);
+  for (const auto& [key, completion] : moved) {
+    EXPECT_EQ(completion.oldest_version, 1);
+    EXPECT_EQ(completion.newest_version, 7);
+  }
+  again.begun[1].finish = again.begun[2].finish = again.begun[0].finish = FinishReason::length;
+  EXPECT_THROW(second->submit(again, options_of(5, 0.9, 60)), BugError);  // nothing is left to do
+  again.begun.pop_back();
+  EXPECT_THROW(second->submit(again, options_of(5, 0.9, 60)), BugError);
 }
 
 TEST_P(ContinuousTest, HalfTheCacheAndLessGiveTheSameText) {

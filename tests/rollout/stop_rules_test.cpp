@@ -155,6 +155,40 @@ TEST_F(StopInEngineTest, ACompletionIsCutWhereTheTextIsWritten) {
   EXPECT_LE(stopped.at({"p", 1}).tokens.size(), 12u);
 }
 
+// Taken out in the middle of what is forced, and on both sides of it.
+TEST_F(StopInEngineTest, ACompletionThatGoesOnElsewhereKeepsToItsRules) {
+  auto budget = rules();
+  budget->think_budget = 9;
+  budget->think_close = pieces_[7] + pieces_[8];
+  budget->think_close_ids = {7, 8};
+  sampling_.rules = budget;
+  const auto whole = test::generate(engine_, {request_}, sampling_);
+  for (const int steps : {5, 10, 11, 30}) {
+    engine_.submit(request_, sampling_);
+    for (int step = 0; step < steps; ++step) engine_.step(nullptr);
+    GenerationRequest again = request_;
+    engine_.for_each_in_flight(
+        [&](const GenerationRequest&, const std::vector<Completion>& completions) { again.begun = completions; });
+    ASSERT_EQ(again.begun.size(), 4u);
+    EXPECT_EQ(again.begun[0].tokens.size(), static_cast<std::size_t>(steps));
+    while (!engine_.idle()) engine_.step(nullptr);
+    std::size_t seen = 0;
+    engine_.submit(std::move(again), sampling_);
+    while (!engine_.idle()) {
+      engine_.step([&](const GenerationRequest&, const std::vector<Completion>& completions) {
+        for (const auto& completion : completions) {
+          const auto& expected = whole.at({"p", completion.sample_index});
+          EXPECT_EQ(completion.tokens, expected.tokens);
+          EXPECT_EQ(completion.logprobs, expected.logprobs);
+          EXPECT_EQ(completion.forced, expected.forced);
+          ++seen;
+        }
+      });
+    }
+    EXPECT_EQ(seen, 4u);
+  }
+}
+
 TEST_F(StopInEngineTest, ForcedTokensAreMarkedAndCarryThePolicysLogprob) {
   const auto whole = test::generate(engine_, {request_}, sampling_);
   auto budget = rules();
