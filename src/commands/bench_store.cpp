@@ -103,6 +103,8 @@ int bench_store(const RunConfig& config, comm::Communicator& world) {
                                        {"trajectory_bytes", result.trajectory_bytes},
                                        {"trajectory_write_s", rounded(result.trajectory_write_s, 1e5)},
                                        {"trajectory_stall_s", rounded(result.trajectory_stall_s, 1e6)},
+                                       {"in_flight_bytes", result.in_flight_bytes},
+                                       {"in_flight_write_s", rounded(result.in_flight_write_s, 1e5)},
                                        {"peak_rss_bytes", peak_rss_bytes()}};
   if (world.rank() == 0) fmt::print("{}\n", line.dump());
   return kExitDone;

@@ -279,7 +279,8 @@ void rollout_options(Table& t) {
   t.integer(
       "rollout.max_staleness", at, &S::max_staleness, 0, 64, "steps",
       "Steps that generation may run ahead of the update: no token that a step trains is of weights that are more "
-      "updates older than its own. 0: strictly on-policy. More needs ranks that only generate, and learn.mismatch.");
+      "updates older than its own. 0: strictly on-policy. More needs ranks that only generate, and learn.mismatch; "
+      "checkpoints then take along what is in flight.");
   t.integer<S, std::int64_t>("rollout.kv_cache_bytes", at, &S::kv_cache_bytes, 0, kMax<std::int64_t>, "bytes",
                              "Most memory of keys and values on a rollout rank; 0: half of what is free at the start. "
                              "Where it runs out the youngest completions wait and are computed again; no text changes.",

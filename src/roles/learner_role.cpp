@@ -63,9 +63,12 @@ void LearnerRole::collect(Group group) {
   collected_[step].push_back(std::move(group));
 }
 
-// What comes after the cut was closed is not waited for any more.
 void LearnerRole::hold(std::int64_t step, const Group& group) {
-  if (cut_ && cut_->step() == step) cut_->add(group);
+  if (cut_ && cut_->step() == step) {
+    cut_->add(group);
+  } else {
+    log::debug("too late for the checkpoint of step {}: {}", step, describe_in_flight({group}));
+  }
 }
 
 void LearnerRole::told(std::int64_t step) {

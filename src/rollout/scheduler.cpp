@@ -83,19 +83,16 @@ std::int64_t Scheduler::submit(GenerationRequest asked, const SamplingOptions& o
 
 void Scheduler::go_on(Request& request) const {
   request.completions = std::exchange(request.asked.begun, {});
-  const std::size_t samples = request.phases.size();
-  SETRL_CHECK(request.completions.size() == samples, "{} of {} completions", request.completions.size(), samples);
-  for (std::size_t i = 0; i < samples; ++i) {
+  SETRL_CHECK(request.completions.size() == request.phases.size(), "problem {}", request.asked.problem_id);
+  for (std::size_t i = 0; i < request.phases.size(); ++i) {
     const Completion& completion = request.completions[i];
     const auto count = static_cast<std::int64_t>(completion.tokens.size());
     const bool ended = completion.finish != FinishReason::unfinished;
-    SETRL_CHECK(count > 0 && (ended || request.length() + count < longest(request)),
-                "completion {} of problem {} cannot go on after {} tokens", i, request.asked.problem_id, count);
+    SETRL_CHECK(count > 0 && (ended || request.length() + count < longest(request)), "{} tokens cannot go on", count);
     request.phases[i] = ended ? Phase::finished : Phase::waiting;
     ++(ended ? request.finished : request.waiting);
-    for (const auto token : completion.tokens) {
-      if (!request.watches.empty()) request.watches[i].push(token);
-    }
+    if (request.watches.empty()) continue;
+    for (const auto token : completion.tokens) request.watches[i].push(token);
   }
   SETRL_CHECK(request.waiting > 0, "problem {} is finished", request.asked.problem_id);
   request.drawn = true;

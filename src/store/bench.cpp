@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "store/checkpoint_saver.h"
 #include "store/durable_file.h"
+#include "store/in_flight_file.h"
 #include "store/rank_file.h"
 #include "store/shared_file.h"
 
@@ -114,6 +115,13 @@ class StoreBench {
     return timed(learners_, [&] { load_checkpoint(newest, tensors_); });
   }
 
+  // Every rank has the groups in flight.
+  double in_flight(const std::vector<StoredGroup>& groups, std::int64_t& bytes) {
+    std::vector<Group> plain;
+    for (const auto& stored : groups) plain.push_back(stored.group);
+    return timed(learners_, [&] { bytes = write_in_flight(folder_, learners_.rank(), plain).bytes; });
+  }
+
   // Every rank writes the groups as its part. Returns the seconds of the handing over.
   double trajectory(const std::vector<StoredGroup>& groups, double& write_s) {
     const std::string path = trajectory_path(folder_, 1, learners_.rank());
@@ -174,6 +182,7 @@ BenchResult bench_store(const std::string& folder, const std::vector<TensorView>
       double write_s = 0;
       keep(best.trajectory_stall_s, bench.trajectory(groups, write_s));
       keep(best.trajectory_write_s, write_s);
+      keep(best.in_flight_write_s, bench.in_flight(groups, best.in_flight_bytes));
     }
     best.trajectory_bytes = File::open(trajectory_path(folder, 1, learners.rank())).size();
   }

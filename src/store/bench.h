@@ -21,6 +21,8 @@ struct BenchResult {
   std::int64_t trajectory_bytes = 0;      // of the file
   double trajectory_write_s = 0;          // on the store's thread
   double trajectory_stall_s = 0;          // handing it over
+  std::int64_t in_flight_bytes = 0;       // what the same groups add to a checkpoint, in flight
+  double in_flight_write_s = 0;           // on the store's thread
 };
 
 // Collective. Best of `repeats` for each time, the two kinds in turn. FOLDER is made and removed. `tensors`: this

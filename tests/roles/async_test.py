@@ -209,11 +209,11 @@ class Faults(AsyncProgram):
 class InFlight(AsyncProgram):
     """Groups of later steps that a checkpoint takes along: a continuation trains them, not others in their place."""
 
-    SPLITS = [(4, [2, 1, 1]), (5, [2, 2, 1]), (3, [1, 1, 1])]  # ranks; those that generate, verify, learn
+    SPLITS = [(4, 2, 1, 1), (5, 2, 2, 1), (4, 2, 1, 2), (3, 1, 1, 1)]  # ranks; those that generate, verify, hold one model together
 
     def split(self, number):
-        ranks, counts = self.SPLITS[number % len(self.SPLITS)]
-        return ranks, [f"--topology.{role}={count}" for role, count in zip(("rollout", "verifier", "learner"), counts)]
+        ranks, rollout, verifier, parts = self.SPLITS[number % len(self.SPLITS)]
+        return ranks, [f"--topology.rollout={rollout}", f"--topology.verifier={verifier}", "--topology.learner=1", f"--rollout.tensor_parallel={parts}"]
 
     def read(self, paths):
         """Groups by (step, index), each in one file only; None where there is no Python that reads them."""
