@@ -21,15 +21,15 @@
 namespace {
 
 int dispatch(const setrl::config::ParsedCommand& parsed, setrl::comm::MpiRuntime& runtime) {
-  setrl::comm::Communicator& world = runtime.world();
   namespace commands = setrl::commands;
   const std::string& name = parsed.command;
-  if (name == "train") return commands::train(parsed, world);
-  if (name == "sft") return commands::sft(parsed, world);
-  if (name == "eval") return commands::eval(parsed, world);
+  if (name == "train") return commands::train(parsed, runtime);
+  if (name == "sft") return commands::sft(parsed, runtime);
+  if (name == "eval") return commands::eval(parsed, runtime);
   if (name == "bench") return commands::bench(parsed, runtime);
-  if (world.size() > 1) setrl::throw_user_error("setrl {} runs in one process: start it without mpirun", name);
-  if (name == "ask") return commands::ask(parsed, world);
+  if (runtime.world().size() > 1)
+    setrl::throw_user_error("setrl {} runs in one process: start it without mpirun", name);
+  if (name == "ask") return commands::ask(parsed, runtime);
   if (name == "check") return commands::check(parsed.config);
   if (name == "plan") return commands::plan(parsed.config);
   if (name == "inspect") return commands::inspect(parsed.config);

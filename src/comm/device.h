@@ -9,6 +9,9 @@
 
 namespace setrl::comm {
 
+// Whether every host has a GPU for each of its ranks. Collective over `world`; false in builds without the back end.
+bool has_devices(Communicator& world);
+
 // Chooses this process's GPU: ranks on one host take one each, in the order of ranks. Collective over `world`. Throws
 // UserError where a host has fewer GPUs than ranks. Returns the device's number.
 int select_device(Communicator& world);

@@ -31,13 +31,13 @@ void print_set(const Completion& completion, const roles::Session& session) {
 
 }  // namespace
 
-int ask(const config::ParsedCommand& command, comm::Communicator& world) {
+int ask(const config::ParsedCommand& command, comm::MpiRuntime& runtime) {
   RunConfig config = command.config;
   std::string question = config.ask.question;
   if (question.empty()) std::getline(std::cin, question);
   if (question.empty()) throw_user_error("ask: no question; give it as an argument or on standard input");
   const auto session =
-      roles::open_session(config, topology::plan_of({topology::RankPlan{true, true, false}}, 1), world);
+      roles::open_session(config, topology::plan_of({topology::RankPlan{true, true, false}}, 1), runtime);
 
   // The task's own system message, with the question in the place of the case.
   Problem problem = session->task->problem("test", 0);

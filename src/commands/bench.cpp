@@ -94,7 +94,7 @@ int bench_learn(const RunConfig& config, comm::Communicator& world) {
 int bench(const config::ParsedCommand& command, comm::MpiRuntime& runtime) {
   comm::Communicator& world = runtime.world();
   if (command.subcommand == "learn") return bench_learn(command.config, world);
-  if (command.subcommand == "verify") return bench_verify(command.config, world);
+  if (command.subcommand == "verify") return bench_verify(command.config, runtime);
   if (command.subcommand == "sync") return bench_sync(command.config, runtime);
   if (command.subcommand == "store") return bench_store(command.config, world);
   if (world.size() > 1) throw_user_error("setrl bench rollout runs in one process: start it without mpirun");

@@ -68,8 +68,11 @@ std::vector<Group> own_groups(const roles::Session& session) {
 
 }  // namespace
 
-int bench_verify(const RunConfig& config, comm::Communicator& world) {
-  const auto session = roles::open_session(config, plan_of(world.size()), world);
+int bench_verify(const RunConfig& config, comm::MpiRuntime& runtime) {
+  comm::Communicator& world = runtime.world();
+  RunConfig on_cpus = config;  // nothing is generated
+  on_cpus.run.device = "cpu";
+  const auto session = roles::open_session(on_cpus, plan_of(world.size()), runtime);
   const auto groups = own_groups(*session);
   std::unique_ptr<roles::VerifierRole> verifier;
   if (session->role().verifier) verifier = std::make_unique<roles::VerifierRole>(*session);

@@ -7,7 +7,8 @@
 
 namespace setrl::commands {
 
-int eval(const config::ParsedCommand& command, comm::Communicator& world) {
+int eval(const config::ParsedCommand& command, comm::MpiRuntime& runtime) {
+  comm::Communicator& world = runtime.world();
   // Every rank generates and grades its share.
   const auto plan =
       topology::plan_of(std::vector<topology::RankPlan>(static_cast<std::size_t>(world.size()), {true, true, false}),
@@ -16,7 +17,7 @@ int eval(const config::ParsedCommand& command, comm::Communicator& world) {
   if (world.rank() == 0 && std::filesystem::exists(folder + "/eval.json")) {
     throw_user_error("run.dir '{}' holds an eval.json already; give another run.dir", folder);
   }
-  const auto session = roles::open_session(command.config, plan, world);
+  const auto session = roles::open_session(command.config, plan, runtime);
   roles::RolloutRole rollout(*session);
   rollout.load_weights();
   roles::VerifierRole verifier(*session);

@@ -17,8 +17,9 @@ topology::Plan all_learn(int world_size) {
 
 }  // namespace
 
-int train(const config::ParsedCommand& command, comm::Communicator& world) {
+int train(const config::ParsedCommand& command, comm::MpiRuntime& runtime) {
   const RunConfig& config = command.config;
+  comm::Communicator& world = runtime.world();
   const auto plan = config.learn.replay.empty()
                         ? topology::make_plan(config.topology, world.size(), config.rollout.tensor_parallel)
                         : all_learn(world.size());
@@ -27,12 +28,12 @@ int train(const config::ParsedCommand& command, comm::Communicator& world) {
     return kExitDone;
   }
   store::check_layout(store::layout_of(config.store.layout));
-  return roles::run_training(*roles::open_session(config, plan, world));
+  return roles::run_training(*roles::open_session(config, plan, runtime));
 }
 
-int sft(const config::ParsedCommand& command, comm::Communicator& world) {
+int sft(const config::ParsedCommand& command, comm::MpiRuntime& runtime) {
   store::check_layout(store::layout_of(command.config.store.layout));
-  return roles::run_supervised(*roles::open_session(command.config, all_learn(world.size()), world));
+  return roles::run_supervised(*roles::open_session(command.config, all_learn(runtime.world().size()), runtime));
 }
 
 }  // namespace setrl::commands

@@ -145,6 +145,10 @@ void run_options(Table& t) {
             "turn), or with "
             "all that compute where rollout.max_staleness lets them work at the same time.",
             Effect::machine);
+  t.choice("run.device", at, &S::device, {"auto", "cpu", "cuda"},
+           "What computes: the CPUs, or one NVIDIA GPU a rank; auto: GPUs where this build has them "
+           "(launch/setup.sh --cuda) and every host has one for each of its learner and rollout ranks.",
+           Effect::machine);
   t.choice("run.log_level", at, &S::log_level, {"debug", "info", "warning", "error"},
            "Least level shown on the terminal.", Effect::machine);
   t.number("run.deadline_s", at, &S::deadline_s, 0, kAnyHigh, "seconds",
@@ -160,7 +164,8 @@ void model_options(Table& t) {
       "'random' for a small model made on the spot.");
   t.choice(
       "model.dtype", at, &S::dtype, {"auto", "float32", "bfloat16", "float16"},
-      "Compute dtype; auto: bfloat16 where the CPU has the instructions, else float32. Master weights are float32.");
+      "Compute dtype; auto: bfloat16 on GPUs and where the CPU has the instructions, else float32. Master weights are "
+      "float32.");
   t.choice("model.chat_template", at, &S::chat_template, {"auto", "chatml", "smollm2", "qwen", "llama3"},
            "How messages become a prompt; auto: as the model's files say.");
   t.integer<S, std::int64_t>("model.random_hidden", at, &S::random_hidden, 32, 4096, "",

@@ -12,7 +12,8 @@ struct RunSection {
   std::string resume = "never";  // auto | never | PATH of a checkpoint or run directory
   std::uint64_t seed = 43;
   std::int64_t steps = 60;
-  int threads = 0;  // compute threads a rank, 0 = share of the host's cores
+  int threads = 0;              // compute threads a rank, 0 = share of the host's cores
+  std::string device = "auto";  // auto | cpu | cuda
   std::string log_level = "info";
   double deadline_s = 1800;  // longest wait for another rank
 };

@@ -56,7 +56,8 @@ Rope make_rope(const ModelSpec& spec, const at::Tensor& positions) {
     }
     f[i] = frequency;
   }
-  const at::Tensor angles = positions.to(at::kFloat).unsqueeze(1) * frequencies.to(at::kFloat).unsqueeze(0);
+  const at::Tensor angles =
+      positions.to(at::kFloat).unsqueeze(1) * frequencies.to(positions.device(), at::kFloat).unsqueeze(0);
   const at::Tensor both = at::cat({angles, angles}, 1);
   return {both.cos(), both.sin()};
 }
@@ -119,11 +120,11 @@ NamedTensors load_all(const WeightSource& source, at::ScalarType dtype) {
   return tensors;
 }
 
-at::ScalarType choose_dtype(const std::string& name) {
+at::ScalarType choose_dtype(const std::string& name, at::Device device) {
   if (name == "float32") return at::kFloat;
   if (name == "bfloat16") return at::kBFloat16;
   if (name == "float16") return at::kHalf;
-  if (name == "auto") return cpu_has_bfloat16() ? at::kBFloat16 : at::kFloat;
+  if (name == "auto") return device.is_cuda() || cpu_has_bfloat16() ? at::kBFloat16 : at::kFloat;
   throw_user_error("model.dtype: '{}' is not one of auto, float32, bfloat16, float16", name);
 }
 

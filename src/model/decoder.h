@@ -50,7 +50,8 @@ at::Tensor forward_logits(const ModelSpec& spec, const NamedTensors& tensors, co
 // All weights as tensors of `dtype`. For small models, tests and single-process inference.
 NamedTensors load_all(const class WeightSource& source, at::ScalarType dtype);
 
-// auto | float32 | bfloat16 | float16 -> dtype; auto is bfloat16 where the CPU has the instructions, else float32.
-at::ScalarType choose_dtype(const std::string& name);
+// auto | float32 | bfloat16 | float16 -> dtype; auto is bfloat16 on GPUs and where the CPU has the instructions, else
+// float32.
+at::ScalarType choose_dtype(const std::string& name, at::Device device = at::kCPU);
 
 }  // namespace setrl::model

@@ -1,7 +1,5 @@
 #include "roles/policy_push.h"
 
-#include "model/decoder.h"
-
 namespace setrl::roles {
 
 void PolicyPush::prepare() {
@@ -14,7 +12,7 @@ void PolicyPush::prepare() {
     mine.part = place.part;
   }
   sync::PushOptions options;
-  options.wire = model::choose_dtype(session_.config.model.dtype);
+  options.wire = session_.dtype;
   push_.emplace(*session_.groups.push, mine, model::parameter_table(session_.policy.weights->spec()), options);
 }
 

@@ -1,7 +1,6 @@
 #include "roles/rollout_role.h"
 
 #include "base/clock.h"
-#include "model/decoder.h"
 #include "rollout/load.h"
 
 namespace setrl::roles {
@@ -23,8 +22,8 @@ rollout::TextSide text_side(const Policy& policy, const text::Grammar& grammar) 
 
 RolloutRole::RolloutRole(const Session& session)
     : session_(session),
-      engine_(session.policy.weights->spec(), model::choose_dtype(session.config.model.dtype),
-              rollout::engine_options(session.config), session.groups.replica.get()),
+      engine_(session.policy.weights->spec(), session.dtype, rollout::engine_options(session.config),
+              session.groups.replica.get()),
       sampling_(rollout::sampling_options(session.config, text_side(session.policy, session.grammar))),
       push_(session, nullptr, &engine_) {}
 

@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/system.h"
+#include "comm/device.h"
 #include "config/options.h"
+#include "model/decoder.h"
 #include "rollout/tensor_shard.h"
 
 namespace setrl::roles {
@@ -46,23 +48,41 @@ int compute_threads(const RunConfig& config, const topology::Plan& plan, comm::C
   return std::max(1, available_cores() / sharing);
 }
 
+// Of run.device, agreed among the learner and rollout ranks of the job.
+at::Device choose_device(const RunConfig& config, const topology::RankPlan& role, comm::Communicator& world) {
+  if (config.run.device == "cpu") return at::kCPU;
+  const auto computing = world.split(role.learner || role.rollout ? 0 : -1, "computing");
+  if (!computing || (config.run.device == "auto" && !comm::has_devices(*computing))) return at::kCPU;
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(comm::select_device(*computing))};
+}
+
+void use_devices(comm::MpiRuntime& runtime, topology::Groups& groups) {
+  for (auto* group : {&groups.learners, &groups.push, &groups.replica}) {
+    if (*group) *group = comm::make_device_communicator(runtime, std::move(*group));
+  }
+}
+
 }  // namespace
 
 int Session::max_staleness() const {
   return staleness(config, plan);
 }
 
-std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan plan, comm::Communicator& world) {
-  log::set_identity(world.size() > 1 ? world.rank() : -1,
-                    plan.ranks.at(static_cast<std::size_t>(world.rank())).role_name());
+std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan plan, comm::MpiRuntime& runtime) {
+  comm::Communicator& world = runtime.world();
+  const auto& role = plan.ranks.at(static_cast<std::size_t>(world.rank()));
+  log::set_identity(world.size() > 1 ? world.rank() : -1, role.role_name());
   at::set_num_threads(compute_threads(config, plan, world));
+  const at::Device device = choose_device(config, role, world);
   auto groups = topology::make_groups(world, plan);
+  if (device.is_cuda()) use_devices(runtime, groups);
   Policy policy = open_policy(config);
   // On every rank, so that all refuse alike before anything is done.
   rollout::TensorShard::check(policy.weights->spec(), plan.tensor_parallel);
-  std::unique_ptr<Session> session(new Session{
-      config, world, std::move(plan), std::move(groups), std::move(policy), tasks::make_task(config),
-      text::grammar_of(config), config::config_hash(config), nullptr, std::make_unique<store::StoreThread>()});
+  std::unique_ptr<Session> session(
+      new Session{config, world, std::move(plan), device, model::choose_dtype(config.model.dtype, device),
+                  std::move(groups), std::move(policy), tasks::make_task(config), text::grammar_of(config),
+                  config::config_hash(config), nullptr, std::make_unique<store::StoreThread>()});
   if (evaluation_config(config).task.k != config.task.k) {
     session->single_answer_task = tasks::make_task(evaluation_config(config));
   }

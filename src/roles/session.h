@@ -1,10 +1,12 @@
 // What every role of a rank shares: configuration, ranks, policy, task. Made once a process, never changed.
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <memory>
 #include <string>
 
-#include "comm/communicator.h"
+#include "comm/mpi_runtime.h"
 #include "config/run_config.h"
 #include "roles/policy.h"
 #include "store/store_thread.h"
@@ -18,6 +20,10 @@ struct Session {
   const RunConfig config;
   comm::Communicator& world;  // borrowed
   const topology::Plan plan;
+  // Where this rank's learner and rollout engine compute, and in what; CPU on ranks that are neither. On GPUs the
+  // groups' communicators know memory of both kinds.
+  const at::Device device;
+  const at::ScalarType dtype;
   topology::Groups groups;
   Policy policy;
   std::unique_ptr<tasks::Task> task;
@@ -39,7 +45,8 @@ struct Session {
 // The options with which evaluations prompt and grade: one answer a completion in all modes but multi.
 RunConfig evaluation_config(const RunConfig& config);
 
-// Collective over `world`. Sets the number of compute threads. `plan`: which rank does what.
-std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan plan, comm::Communicator& world);
+// Collective over the world. Chooses this process's GPU and sets the number of compute threads. `plan`: which rank does
+// what.
+std::unique_ptr<Session> open_session(const RunConfig& config, topology::Plan plan, comm::MpiRuntime& runtime);
 
 }  // namespace setrl::roles

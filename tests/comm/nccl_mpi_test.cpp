@@ -270,8 +270,10 @@ TEST_F(Nccl, WhatCannotBeExchangedIsRefused) {
 
 TEST(SelectDevice, GivesEachRankOfAHostItsOwn) {
   standin::reset_control();
+  EXPECT_TRUE(has_devices(testing::world()));
   EXPECT_EQ(select_device(testing::world()), testing::world().rank());
   control().devices = testing::world().size() - 1;
+  EXPECT_FALSE(has_devices(testing::world()));
   const std::string error = error_of([] { select_device(testing::world()); });
   if (control().devices == 0) {
     EXPECT_THAT(error, HasSubstr("has no GPU that CUDA can use: no CUDA-capable device is detected"));

@@ -173,6 +173,7 @@ TEST(RandomWeights, SlicesEqualTheWhole) {
 TEST(ChooseDtype, KnowsTheNamesOnly) {
   EXPECT_EQ(choose_dtype("float32"), at::kFloat);
   EXPECT_EQ(choose_dtype("bfloat16"), at::kBFloat16);
+  EXPECT_EQ(choose_dtype("auto", at::kCUDA), at::kBFloat16);
   EXPECT_THROW(choose_dtype("int8"), UserError);
 }
 
