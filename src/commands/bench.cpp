@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/system.h"
+#include "comm/device.h"
 #include "commands/commands.h"
 #include "commands/rounded.h"
 #include "learn/bench.h"
@@ -64,11 +65,19 @@ int bench_rollout(const RunConfig& config) {
   return kExitDone;
 }
 
-int bench_learn(const RunConfig& config, comm::Communicator& world) {
+int bench_learn(const RunConfig& config, comm::MpiRuntime& runtime) {
+  comm::Communicator& world = runtime.world();
+  at::Device device = at::kCPU;
+  std::unique_ptr<comm::Communicator> on_devices;
+  if (config.bench.device == "cuda") {
+    device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(comm::select_device(world)));
+    on_devices = comm::make_device_communicator(runtime, world.split(0, "learners"));
+  }
   at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
   const roles::Policy policy = roles::open_policy(config);
-  const auto result = learn::bench_learn(config, *policy.weights, world);
+  const auto result = learn::bench_learn(config, *policy.weights, on_devices ? *on_devices : world, device);
   const nlohmann::ordered_json line = {{"bench", "learn"},
+                                       {"device", config.bench.device},
                                        {"dtype", result.bfloat16 ? "BFloat16" : "Float"},
                                        {"ranks", world.size()},
                                        {"prompts", config.bench.prompts},
@@ -83,6 +92,9 @@ int bench_learn(const RunConfig& config, comm::Communicator& world) {
                                        {"state_bytes", result.state_bytes},
                                        {"measured_state_bytes", result.measured_state_bytes},
                                        {"communicator_bytes", result.communicator_bytes},
+                                       {"device_peak_bytes", result.device_peak_bytes},
+                                       {"device_reserved_bytes", result.device_reserved_bytes},
+                                       {"device_growth_bytes", result.device_growth_bytes},
                                        {"sent_bytes", result.sent_bytes},
                                        {"planned_sent_bytes", result.planned_sent_bytes}};
   if (world.rank() == 0) fmt::print("{}\n", line.dump());
@@ -93,7 +105,7 @@ int bench_learn(const RunConfig& config, comm::Communicator& world) {
 
 int bench(const config::ParsedCommand& command, comm::MpiRuntime& runtime) {
   comm::Communicator& world = runtime.world();
-  if (command.subcommand == "learn") return bench_learn(command.config, world);
+  if (command.subcommand == "learn") return bench_learn(command.config, runtime);
   if (command.subcommand == "verify") return bench_verify(command.config, runtime);
   if (command.subcommand == "sync") return bench_sync(command.config, runtime);
   if (command.subcommand == "store") return bench_store(command.config, world);

@@ -348,6 +348,10 @@ void learn_options(Table& t) {
          "yes: let a block's gathered weights go after the forward pass and gather them again for the backward; no: "
          "keep them until the update, which saves traffic and costs the whole model in the compute dtype on each rank.",
          Effect::machine);
+  t.flag("learn.offload_optimizer", at, &S::offload_optimizer,
+         "GPUs: keep master weights and AdamW's moments in pinned host memory and stream them through the GPU at the "
+         "update. Changes no result.",
+         Effect::machine);
   t.integer("learn.lora_rank", at, &S::lora_rank, 0, 1 << 16, "",
             "Train low-rank adapters (LoRA) of this rank and keep the weights as they are; 0: train all weights.");
   t.number("learn.lora_alpha", at, &S::lora_alpha, 0, 1e6, "", "Adapters count alpha / rank.");
@@ -424,7 +428,8 @@ void other_options(Table& t) {
   t.integer("bench.tensor_parallel", &RunConfig::bench, &Bench::tensor_parallel, 1, 1024, "ranks",
             "sync: receiving ranks that hold one model together.", Effect::request);
   t.choice("bench.device", &RunConfig::bench, &Bench::device, {"cpu", "cuda"},
-           "sync: where the weights are; cuda: one GPU a rank, over NCCL (a build with SETRL_CUDA=ON).",
+           "learn: what computes; sync: where the weights are; cuda: one GPU a rank, over NCCL (a build with "
+           "SETRL_CUDA=ON).",
            Effect::request);
 
   using Inspect = InspectSection;

@@ -117,6 +117,7 @@ struct LearnSection {
   std::int64_t micro_batch_tokens = 4096;
   std::string activation_checkpointing = "none";  // none | block | selective
   bool reshard_after_forward = true;              // gather a unit again for the backward pass
+  bool offload_optimizer = false;                 // GPUs: masters and moments in host memory
   int lora_rank = 0;                              // 0 = all weights are trained
   double lora_alpha = 16;
   std::string lora_targets = "all";  // modules, separated by commas

@@ -8,6 +8,8 @@
 #include <functional>
 
 #include "base/error.h"
+#include "learn/gpu_ops.h"
+#include "learn/grouped_attention.h"
 #include "learn/kernels.h"
 
 namespace setrl::learn {
@@ -243,6 +245,7 @@ void check(const AttentionShape& shape, const std::vector<PackedGroup>& groups, 
 AttentionResult attention_forward(const AttentionShape& shape, const std::vector<PackedGroup>& groups,
                                   const at::Tensor& qkv) {
   check(shape, groups, qkv);
+  if (qkv.is_cuda()) return grouped_attention_forward(gpu::varlen_attention(), shape, groups, qkv);
   AttentionResult result{at::empty({qkv.size(0), shape.heads, shape.size}, qkv.options()),
                          at::empty({qkv.size(0), shape.heads}, at::kFloat)};
   if (qkv.scalar_type() == at::kFloat)
@@ -256,6 +259,9 @@ at::Tensor attention_backward(const AttentionShape& shape, const std::vector<Pac
                               const at::Tensor& qkv, const AttentionResult& result, const at::Tensor& d_out) {
   check(shape, groups, qkv);
   SETRL_CHECK(d_out.is_contiguous() && result.out.is_contiguous(), "gradients of attention are contiguous");
+  if (qkv.is_cuda()) {
+    return grouped_attention_backward(gpu::varlen_attention(), shape, groups, qkv, result, d_out);
+  }
   const at::Tensor d_qkv = at::empty_like(qkv);
   if (qkv.scalar_type() == at::kFloat)
     PackedAttention<float>(shape, groups, qkv).backward(result, d_out, d_qkv);

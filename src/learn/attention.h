@@ -1,7 +1,8 @@
 // Attention over packed groups with shared prompts. A completion's queries attend to the prompt's keys (computed once a
-// group) and causally to their own completion; one running softmax goes over both (Dao, FlashAttention-2). Packed copies
-// of keys and values are made once a kv head and serve all its queries; tasks are cut by the batch alone, so results do
-// not depend on the number of threads. Shapes: T packed rows, H heads, N kv heads, D head size, W = (H + 2 N) D.
+// group) and causally to their own completion; one running softmax goes over both (Dao, FlashAttention-2). Packed
+// copies of keys and values are made once a kv head and serve all its queries; tasks are cut by the batch alone, so
+// results do not depend on the number of threads. On GPUs it is put together from attention over sequences
+// (grouped_attention.h). Shapes: T packed rows, H heads, N kv heads, D head size, W = (H + 2 N) D.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -18,7 +19,7 @@ struct AttentionShape {
 
 struct AttentionResult {
   at::Tensor out;  // [T, H, D] compute dtype
-  at::Tensor lse;  // [T, H] float32
+  at::Tensor lse;  // [T, H] float32; on GPUs [H, T]
 };
 
 // qkv: [T, W], rows of queries, keys, values after RoPE.

@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "base/system.h"
 #include "learn/advantage.h"
+#include "learn/gpu_device.h"
 #include "learn/learner.h"
 #include "learn/memory.h"
 #include "learn/unit_layout.h"
@@ -39,14 +40,19 @@ TrainingGroup random_group(const BenchSection& bench, std::int64_t index, std::i
 }
 
 // Floating-point operations a second of a square product, the best of a few.
-double measure_gemm(at::ScalarType dtype) {
-  const std::int64_t size = dtype == at::kBFloat16 ? 4096 : 2048;
-  const at::Tensor a = at::rand({size, size}).to(dtype), b = at::rand({size, size}).to(dtype);
+double measure_gemm(at::ScalarType dtype, at::Device device) {
+  const std::int64_t size = (dtype == at::kBFloat16 ? 4096 : 2048) * (device.is_cuda() ? 2 : 1);
+  const auto options = at::TensorOptions().device(device);
+  const at::Tensor a = at::rand({size, size}, options).to(dtype), b = at::rand({size, size}, options).to(dtype);
   double best = 1e300;
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < (device.is_cuda() ? 20 : 4); ++i) {
     const Stopwatch clock;
-    at::mm(a, b);
-    best = std::min(best, clock.seconds());
+    if (device.is_cuda()) {
+      best = std::min(best, gpu::seconds_of([&] { at::mm(a, b); }));
+    } else {
+      at::mm(a, b);
+      best = std::min(best, clock.seconds());
+    }
   }
   const auto n = static_cast<double>(size);
   return 2 * n * n * n / best;
@@ -54,13 +60,14 @@ double measure_gemm(at::ScalarType dtype) {
 
 // A gather and a reduction of the largest unit, as the learner makes them: what the communicator keeps for its messages
 // (MPI's buffers, its thread) is there from then on, and is not counted with the learner's state.
-void exercise(comm::Communicator& communicator, const model::ModelSpec& spec, at::ScalarType dtype) {
+void exercise(comm::Communicator& communicator, const model::ModelSpec& spec, at::ScalarType dtype, at::Device device) {
   std::int64_t shard = 0;
   for (const auto& layout : unit_layouts(spec, communicator.size())) shard = std::max(shard, layout.shard);
   const std::int64_t all = shard * communicator.size();
-  const at::Tensor mine = at::zeros({shard}, at::TensorOptions().dtype(dtype));
+  const at::Tensor mine = at::zeros({shard}, at::TensorOptions().dtype(dtype).device(device));
   const at::Tensor whole = at::empty({all}, mine.options());
-  const at::Tensor gradient = at::zeros({all}, at::kFloat), sum = at::empty({shard}, at::kFloat);
+  const auto floats = mine.options().dtype(at::kFloat);
+  const at::Tensor gradient = at::zeros({all}, floats), sum = at::empty({shard}, floats);
   const auto gather =
       communicator.start_all_gather(mine.data_ptr(), static_cast<std::size_t>(mine.nbytes()), whole.data_ptr());
   const auto reduction = communicator.start_reduce_scatter_sum(gradient.data_ptr<float>(), sum.data_ptr<float>(),
@@ -69,15 +76,17 @@ void exercise(comm::Communicator& communicator, const model::ModelSpec& spec, at
   reduction->wait();
 }
 
-// Memory of this process without what the allocator keeps for later.
-std::int64_t settled_bytes() {
+// Memory of this process, or of tensors on its GPU, without what the allocator keeps for later.
+std::int64_t settled_bytes(at::Device device) {
+  if (device.is_cuda()) return gpu::device_memory().allocated;
   malloc_trim(0);
   return private_bytes();
 }
 
 }  // namespace
 
-LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weights, comm::Communicator& communicator) {
+LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weights, comm::Communicator& communicator,
+                       at::Device device) {
   const BenchSection& bench = config.bench;
   if (bench.prompts < 1 || bench.group < 1 || bench.prompt < 1 || bench.new_tokens < 1) {
     throw_user_error("bench.prompts, bench.group, bench.prompt and bench.new must be at least 1");
@@ -93,31 +102,45 @@ LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weigh
   }
 
   LearnBench result;
-  const at::ScalarType dtype = model::choose_dtype(config.model.dtype);
+  const at::ScalarType dtype = model::choose_dtype(config.model.dtype, device);
   result.bfloat16 = dtype == at::kBFloat16;
   // Before the learner: the library's own memory for products is not counted with the state then.
   communicator.barrier();
-  result.gemm_flops = measure_gemm(dtype);  // all ranks at once, as in training
+  result.gemm_flops = measure_gemm(dtype, device);  // all ranks at once, as in training
   communicator.all_reduce(&result.gemm_flops, 1, comm::Reduction::sum);
-  const std::int64_t bare = settled_bytes();
-  exercise(communicator, spec, dtype);
-  const std::int64_t before = settled_bytes();
+  const std::int64_t bare = settled_bytes(device);
+  exercise(communicator, spec, dtype, device);
+  const std::int64_t before = settled_bytes(device);
 
-  Learner learner(config, weights, communicator);
+  Learner learner(config, weights, communicator, device);
   StepStats stats;
   std::uint64_t sent = 0;
-  for (std::int64_t step = 1; step <= 2; ++step) {
+  std::int64_t reserved = 0;  // on the device after the second step
+  if (device.is_cuda()) gpu::reset_peak_memory();
+  for (std::int64_t step = 1; step <= (device.is_cuda() ? 5 : 2); ++step) {
     communicator.barrier();
     sent = communicator.bytes_sent();
     const Stopwatch clock;
     stats = learner.reinforce(batch, step, 1000);
+    if (device.is_cuda()) gpu::synchronize();
     result.learn_s = clock.seconds();
+    if (device.is_cuda() && step == 2) reserved = gpu::device_memory().reserved;
     sent = communicator.bytes_sent() - sent;
   }
   communicator.all_reduce(&result.learn_s, 1, comm::Reduction::max);
-  double largest[4] = {static_cast<double>(peak_rss_bytes()), static_cast<double>(settled_bytes() - before),
-                       static_cast<double>(sent), static_cast<double>(before - bare)};
-  communicator.all_reduce(largest, 4, comm::Reduction::max);
+  gpu::DeviceMemory memory;
+  if (device.is_cuda()) memory = gpu::device_memory();
+  double largest[7] = {static_cast<double>(peak_rss_bytes()),
+                       static_cast<double>(settled_bytes(device) - before),
+                       static_cast<double>(sent),
+                       static_cast<double>(before - bare),
+                       static_cast<double>(memory.peak_allocated),
+                       static_cast<double>(memory.reserved),
+                       static_cast<double>(memory.reserved - reserved)};
+  communicator.all_reduce(largest, 7, comm::Reduction::max);
+  result.device_peak_bytes = static_cast<std::int64_t>(largest[4]);
+  result.device_reserved_bytes = static_cast<std::int64_t>(largest[5]);
+  result.device_growth_bytes = static_cast<std::int64_t>(largest[6]);
   result.peak_rss_bytes = static_cast<std::int64_t>(largest[0]);
   result.measured_state_bytes = static_cast<std::int64_t>(largest[1]);
   result.communicator_bytes = static_cast<std::int64_t>(largest[3]);

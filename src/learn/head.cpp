@@ -46,7 +46,7 @@ std::vector<RowStats> head_stats(const HeadInput& input) {
 
 at::Tensor head_backward(const HeadInput& input, const LossGradient& loss_gradient, at::Tensor weight_gradient) {
   // Several completions start from one prompt row: their gradients are added up in float32.
-  const at::Tensor d_hidden = at::zeros(input.hidden.sizes(), at::kFloat);
+  const at::Tensor d_hidden = at::zeros(input.hidden.sizes(), input.hidden.options().dtype(at::kFloat));
   for_each_chunk(input, [&](const Chunk& chunk) {
     const auto count = static_cast<std::size_t>(chunk.end - chunk.begin);
     const std::int32_t* targets = input.batch.targets.data() + chunk.begin;

@@ -19,8 +19,8 @@ namespace setrl::learn {
 
 namespace {
 
-at::ScalarType compute_dtype(const RunConfig& config) {
-  const at::ScalarType dtype = model::choose_dtype(config.model.dtype);
+at::ScalarType compute_dtype(const RunConfig& config, at::Device device) {
+  const at::ScalarType dtype = model::choose_dtype(config.model.dtype, device);
   if (dtype == at::kHalf) {
     throw_user_error("model.dtype: float16 has too small a range to train in; use bfloat16, float32 or auto");
   }
@@ -36,11 +36,17 @@ Keep kept_activations(const LearnSection& config) {
 }
 
 // Checks what only the whole configuration shows.
-const RunConfig& checked(const RunConfig& config) {
+const RunConfig& checked(const RunConfig& config, at::Device at) {
   const LearnSection& learn = config.learn;
   if ((learn.advantage == "pass_at_k" || learn.advantage == "pkpo") && learn.advantage_k >= config.rollout.group_size) {
     throw_user_error("learn.advantage_k: {} is not below rollout.group_size, which is {}", learn.advantage_k,
                      config.rollout.group_size);
+  }
+  if (learn.offload_optimizer && !at.is_cuda()) {
+    throw_user_error(
+        "learn.offload_optimizer moves state from a GPU to host memory, but the learner computes on CPUs: leave it "
+        "out, "
+        "or use GPUs (run.device=cuda)");
   }
   return config;
 }
@@ -59,8 +65,9 @@ struct Companions {
 }  // namespace
 
 struct Learner::State {
-  State(const RunConfig& run_config, const model::WeightSource& source, comm::Communicator& learners)
-      : config(checked(run_config)),
+  State(const RunConfig& run_config, const model::WeightSource& source, comm::Communicator& learners, at::Device where)
+      : config(checked(run_config, where)),
+        device(where),
         spec(source.spec()),
         low_rank(model::low_rank_spec(run_config.learn)),
         communicator(learners),
@@ -77,8 +84,8 @@ struct Learner::State {
         imitation_objective(make_imitation_objective()) {}
 
   Sharding sharding(bool trainable) const {
-    return {compute_dtype(config), trainable, config.learn.kl_coefficient > 0 && trainable,
-            config.learn.reshard_after_forward};
+    return {compute_dtype(config, device),      trainable, config.learn.kl_coefficient > 0 && trainable,
+            config.learn.reshard_after_forward, device,    config.learn.offload_optimizer};
   }
   // Null where all weights are trained. The policy without adapters is the reference.
   std::unique_ptr<ShardedParameters> make_adapters() const;
@@ -105,6 +112,7 @@ struct Learner::State {
                 double temperature, double learning_rate, int updates, bool reference);
 
   RunConfig config;
+  at::Device device;
   model::ModelSpec spec;
   model::LowRankSpec low_rank;
   comm::Communicator& communicator;
@@ -162,6 +170,11 @@ std::vector<MicroBatch> Learner::State::micro_batches(const TrainingBatch& batch
   double count = static_cast<double>(result.size());
   communicator.all_reduce(&count, 1, comm::Reduction::max);
   result.resize(static_cast<std::size_t>(count));
+  for (auto& part : result) {
+    for (at::Tensor* rows : {&part.ids, &part.positions, &part.loss_rows}) {
+      if (rows->defined()) *rows = rows->to(device);
+    }
+  }
   return result;
 }
 
@@ -320,18 +333,19 @@ StepStats Learner::State::run(const TrainingBatch& batch, const Objective& objec
   return stats;
 }
 
-Learner::Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator)
-    : state_(make_state(config, source, communicator)) {}
+Learner::Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator,
+                 at::Device device)
+    : state_(make_state(config, source, communicator, device)) {}
 
 Learner::~Learner() = default;
 
 std::unique_ptr<Learner::State> Learner::make_state(const RunConfig& config, const model::WeightSource& source,
-                                                    comm::Communicator& communicator) {
+                                                    comm::Communicator& communicator, at::Device device) {
   try {
-    return std::make_unique<State>(config, source, communicator);
+    return std::make_unique<State>(config, source, communicator, device);
   } catch (const c10::Error&) {
     // The only thing that the library can refuse here is memory.
-    const auto element = static_cast<std::int64_t>(c10::elementSize(compute_dtype(config)));
+    const auto element = static_cast<std::int64_t>(c10::elementSize(compute_dtype(config, device)));
     const auto gigabytes = [&](int ranks) {
       return static_cast<double>(state_bytes(source.spec(), config.learn, element, ranks).sum()) / 1e9;
     };
@@ -417,6 +431,9 @@ std::vector<at::Tensor> Learner::own_values(int unit) {
 
 std::vector<TensorView> Learner::state() {
   return state_->trained().state();
+}
+void Learner::adopt_state() {
+  state_->trained().adopt_state();
 }
 std::int64_t Learner::optimizer_steps() const {
   return state_->optimizer_steps;

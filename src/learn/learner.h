@@ -32,8 +32,10 @@ struct StepStats {
 
 class Learner {
  public:
-  // Reads its shards from `source`. Borrows `communicator`. UserError where the memory does not suffice.
-  Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator);
+  // Reads its shards from `source`. Borrows `communicator`, which must know memory of `device`, where it computes.
+  // UserError where the memory does not suffice.
+  Learner(const RunConfig& config, const model::WeightSource& source, comm::Communicator& communicator,
+          at::Device device = at::kCPU);
   ~Learner();
 
   // One GRPO update (config.learn.*) from this rank's share. `total_steps` for the schedule.
@@ -46,7 +48,7 @@ class Learner {
   std::vector<std::vector<std::vector<float>>> logprobs(const TrainingBatch& batch, double temperature);
 
   // Gathers unit after unit in the compute dtype and shows each parameter whole, on every rank, in table order;
-  // adapters (learn.lora_rank) are merged in.
+  // adapters (learn.lora_rank) are merged in. On the learner's device, as own_values.
   void for_each_parameter(const std::function<void(const model::ParameterSpec&, const at::Tensor&)>& visit);
 
   // What this rank holds of the policy, unit by unit, of the parameters in model::parameter_table, for a push from
@@ -58,8 +60,9 @@ class Learner {
 
   // This rank's slices of "parameters/NAME", "moment1/NAME", "moment2/NAME" (float32, writable) for the store, and the
   // number of optimizer steps done (bias correction). With learn.lora_rank: of the adapters (model/low_rank.h), which
-  // are all that changes.
+  // are all that changes. In host memory: of a learner on a GPU a copy, made anew by each call.
   std::vector<TensorView> state();
+  void adopt_state();  // after something was written to it
   std::int64_t optimizer_steps() const;
   void set_optimizer_steps(std::int64_t steps);
   void reset_optimizer();  // moments and step count to zero (between sft and reinforcement)
@@ -68,7 +71,7 @@ class Learner {
   struct State;
   // Turns a refused allocation into a UserError that says what fits.
   static std::unique_ptr<State> make_state(const RunConfig& config, const model::WeightSource& source,
-                                           comm::Communicator& communicator);
+                                           comm::Communicator& communicator, at::Device device);
   std::unique_ptr<State> state_;
 };
 

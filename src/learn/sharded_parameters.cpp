@@ -1,7 +1,5 @@
 #include "learn/sharded_parameters.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
 #include "base/error.h"
@@ -9,20 +7,28 @@
 
 namespace setrl::learn {
 
+namespace {
+
+constexpr std::int64_t kStaging = std::int64_t{1} << 24;  // elements that are read at once on their way to a GPU
+
+}  // namespace
+
 ShardedParameters::ShardedParameters(std::vector<UnitLayout> layouts, const ReadSlice& read,
                                      comm::Communicator& communicator, const Sharding& sharding)
     : communicator_(communicator), sharding_(sharding), layouts_(std::move(layouts)) {
+  SETRL_CHECK(!sharding.offload || on_gpu(), "state is offloaded from GPUs");
+  const bool offload = sharding.offload && sharding.trainable;
+  if (offload) streamed_ = std::make_unique<gpu::StreamedAdamw>(sharding.device);
   for (const auto& layout : layouts_) {
     Shard shard;
-    shard.weights = at::zeros({layout.shard}, at::kFloat);
-    for_each_own_slice(layout, communicator.rank(), [&](const Slot& slot, const Slice& slice, std::int64_t offset) {
-      read(slot.parameter.name, slice.begin, slice.end, shard.weights.data_ptr<float>() + offset);
-    });
+    shard.weights = zeros(layout.shard, at::kFloat, offload);
+    read_shard(layout, read, shard.weights);
     if (sharding.trainable) {
-      shard.moment1 = at::zeros_like(shard.weights);
-      shard.moment2 = at::zeros_like(shard.weights);
-      shard.gradient = at::zeros_like(shard.weights);
-      if (sharding.reference) shard.reference = shard.weights.to(sharding.dtype, false, true);
+      shard.moment1 = zeros(layout.shard, at::kFloat, offload);
+      shard.moment2 = zeros(layout.shard, at::kFloat, offload);
+      shard.gradient = zeros(layout.shard, at::kFloat, false);
+      if (offload) shard.compute = shard.weights.to(sharding.device).to(sharding.dtype);
+      if (sharding.reference) shard.reference = shard.weights.to(sharding.device).to(sharding.dtype, false, true);
     } else {
       shard.weights = shard.weights.to(sharding.dtype);
     }
@@ -30,10 +36,32 @@ ShardedParameters::ShardedParameters(std::vector<UnitLayout> layouts, const Read
   }
 }
 
+at::Tensor ShardedParameters::zeros(std::int64_t count, at::ScalarType dtype, bool offloaded) const {
+  if (offloaded) return gpu::pinned_zeros(count, dtype);
+  return at::zeros({count}, at::TensorOptions().dtype(dtype).device(sharding_.device));
+}
+
+void ShardedParameters::read_shard(const UnitLayout& layout, const ReadSlice& read, const at::Tensor& weights) const {
+  at::Tensor staging;
+  if (weights.is_cuda()) staging = gpu::pinned_zeros(std::min(kStaging, layout.shard), at::kFloat);
+  for_each_own_slice(layout, communicator_.rank(), [&](const Slot& slot, const Slice& slice, std::int64_t offset) {
+    if (!staging.defined()) {
+      read(slot.parameter.name, slice.begin, slice.end, weights.data_ptr<float>() + offset);
+      return;
+    }
+    for (std::int64_t begin = slice.begin; begin < slice.end; begin += kStaging) {
+      const std::int64_t count = std::min(kStaging, slice.end - begin);
+      read(slot.parameter.name, begin, begin + count, staging.data_ptr<float>());
+      weights.narrow(0, offset + begin - slice.begin, count).copy_(staging.narrow(0, 0, count));
+    }
+  });
+}
+
 const at::Tensor& ShardedParameters::source(int unit, Version version) const {
   const auto& shard = shards_[static_cast<std::size_t>(unit)];
   // What is frozen is its own reference.
-  return version == Version::reference && sharding_.trainable ? shard.reference : shard.weights;
+  if (version == Version::reference && sharding_.trainable) return shard.reference;
+  return shard.compute.defined() ? shard.compute : shard.weights;
 }
 
 bool ShardedParameters::kept(Version version) const {
@@ -48,7 +76,9 @@ void ShardedParameters::start_gather(int unit, Version version) {
   if (ranks == 1 && shard.scalar_type() == sharding_.dtype) {
     gather.whole = shard;
   } else {
-    gather.whole = at::empty({ranks * shard.size(0)}, at::TensorOptions().dtype(sharding_.dtype));
+    const auto options = at::TensorOptions().dtype(sharding_.dtype).device(sharding_.device);
+    const std::int64_t count = ranks * shard.size(0);
+    gather.whole = on_gpu() ? buffers_.take(count, options) : at::empty({count}, options);
     const at::Tensor mine = gather.whole.narrow(0, communicator_.rank() * shard.size(0), shard.size(0));
     if (shard.scalar_type() == at::kFloat) {
       from_float(shard, mine);
@@ -83,7 +113,7 @@ void ShardedParameters::drop_copies() {
 at::Tensor ShardedParameters::own_shard(int unit) const {
   const at::Tensor& shard = source(unit, Version::current);
   if (shard.scalar_type() == sharding_.dtype) return shard;
-  const at::Tensor rounded = at::empty(shard.sizes(), at::TensorOptions().dtype(sharding_.dtype));
+  const at::Tensor rounded = at::empty(shard.sizes(), shard.options().dtype(sharding_.dtype));
   from_float(shard, rounded);
   return rounded;
 }
@@ -91,7 +121,9 @@ at::Tensor ShardedParameters::own_shard(int unit) const {
 at::Tensor ShardedParameters::gradient_buffer(int unit) {
   if (!sharding_.trainable) return {};
   if (communicator_.size() == 1) return shards_[static_cast<std::size_t>(unit)].gradient;
-  return at::zeros({communicator_.size() * layout(unit).shard}, at::kFloat);
+  const std::int64_t count = communicator_.size() * layout(unit).shard;
+  const auto options = at::TensorOptions().dtype(at::kFloat).device(sharding_.device);
+  return on_gpu() ? buffers_.take(count, options).zero_() : at::zeros({count}, options);
 }
 
 void ShardedParameters::start_reduce(int unit, at::Tensor gradient) {
@@ -99,7 +131,7 @@ void ShardedParameters::start_reduce(int unit, at::Tensor gradient) {
   finish_reduce();
   reduction_.unit = unit;
   reduction_.gradient = std::move(gradient);
-  reduction_.part = at::empty({layout(unit).shard}, at::kFloat);
+  reduction_.part = at::empty({layout(unit).shard}, reduction_.gradient.options());
   reduction_.request =
       communicator_.start_reduce_scatter_sum(reduction_.gradient.data_ptr<float>(), reduction_.part.data_ptr<float>(),
                                              static_cast<std::size_t>(reduction_.part.numel()));
@@ -130,18 +162,21 @@ void ShardedParameters::update(AdamwStep step) {
     auto& shard = shards_[unit];
     const std::int64_t matrices = std::clamp<std::int64_t>(
         layouts_[unit].matrix_elements - communicator_.rank() * layouts_[unit].shard, 0, layouts_[unit].shard);
-    const auto run = [&](std::int64_t first, std::int64_t last, const AdamwStep& how) {
-      at::parallel_for(first, last, 16384, [&](std::int64_t begin, std::int64_t end) {
-        kernels().flat.adamw(shard.weights.data_ptr<float>() + begin, shard.moment1.data_ptr<float>() + begin,
-                             shard.moment2.data_ptr<float>() + begin, shard.gradient.data_ptr<float>() + begin,
-                             end - begin, how);
-      });
+    const auto run = [&](std::int64_t begin, std::int64_t end, const AdamwStep& how) {
+      const auto part = [&](const at::Tensor& of) { return of.narrow(0, begin, end - begin); };
+      if (streamed_) {
+        streamed_->update(part(shard.weights), part(shard.moment1), part(shard.moment2), part(shard.gradient),
+                          part(shard.compute), how);
+      } else {
+        adamw(part(shard.weights), part(shard.moment1), part(shard.moment2), part(shard.gradient), how);
+      }
     };
     AdamwStep without_decay = step;
     without_decay.weight_decay = 0;
     run(0, matrices, step);
     run(matrices, layouts_[unit].shard, without_decay);
   }
+  if (streamed_) streamed_->finish();
   drop_copies();
 }
 
@@ -153,9 +188,16 @@ void ShardedParameters::zero_moments() {
   }
 }
 
-void ShardedParameters::add_views(const std::string& prefix, at::Tensor Shard::*member,
+void ShardedParameters::add_views(const std::string& prefix, Member member, std::vector<at::Tensor>& copies,
                                   std::vector<TensorView>& views) {
+  copies.resize(shards_.size());
   for (std::size_t unit = 0; unit < shards_.size(); ++unit) {
+    at::Tensor values = shards_[unit].*member;
+    if (values.is_cuda()) {
+      if (!copies[unit].defined()) copies[unit] = gpu::pinned_zeros(values.numel(), at::kFloat);
+      copies[unit].copy_(values, true);
+      values = copies[unit];
+    }
     const auto& layout = layouts_[unit];
     for (const auto& slot : layout.slots) {
       const Slice slice = slice_of(layout, slot, communicator_.rank());
@@ -165,7 +207,7 @@ void ShardedParameters::add_views(const std::string& prefix, at::Tensor Shard::*
       if (slice.begin < slice.end) {
         view.begin = slice.begin;
         view.end = slice.end;
-        view.data = (shards_[unit].*member).data_ptr<float>() + offset_of(layout, slot, slice, communicator_.rank());
+        view.data = values.data_ptr<float>() + offset_of(layout, slot, slice, communicator_.rank());
       }
       views.push_back(std::move(view));
     }
@@ -175,10 +217,24 @@ void ShardedParameters::add_views(const std::string& prefix, at::Tensor Shard::*
 std::vector<TensorView> ShardedParameters::state() {
   std::vector<TensorView> views;
   if (!sharding_.trainable) return views;
-  add_views("parameters/", &Shard::weights, views);
-  add_views("moment1/", &Shard::moment1, views);
-  add_views("moment2/", &Shard::moment2, views);
+  add_views("parameters/", &Shard::weights, host_copies_[0], views);
+  add_views("moment1/", &Shard::moment1, host_copies_[1], views);
+  add_views("moment2/", &Shard::moment2, host_copies_[2], views);
+  if (on_gpu()) gpu::synchronize();
   return views;
+}
+
+void ShardedParameters::adopt_state() {
+  const Member members[3] = {&Shard::weights, &Shard::moment1, &Shard::moment2};
+  for (std::size_t i = 0; i < 3; ++i) {
+    for (std::size_t unit = 0; unit < host_copies_[i].size(); ++unit) {
+      if (host_copies_[i][unit].defined()) (shards_[unit].*members[i]).copy_(host_copies_[i][unit]);
+    }
+  }
+  for (auto& shard : shards_) {
+    if (shard.compute.defined()) shard.compute.copy_(shard.weights);
+  }
+  drop_copies();
 }
 
 }  // namespace setrl::learn

@@ -1,6 +1,12 @@
 // Every rank holds one flat shard of each unit's parameters; a unit is gathered whole, in the compute dtype, only while
 // it is used. Trainable parameters have a float32 master, AdamW moments and a gradient, frozen ones only the compute
 // dtype. Gathers and reductions can be started ahead of their use and go on while the caller computes.
+//
+// On a GPU the communicator works on a stream of its own, behind what the caller has put on LibTorch's (the default
+// one). No tensor is ever let go or written anew while that stream may use it: a gather holds its buffer, and a
+// reduction its gradient, until its request was waited for on the host; what is computed later is put on the default
+// stream later. Large buffers of a unit are kept for the next one (Buffers), so that the allocator's memory does not
+// fall to pieces.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,6 +19,8 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "learn/buffers.h"
+#include "learn/gpu_device.h"
 #include "learn/kernels.h"
 #include "learn/unit_layout.h"
 #include "records/tensor_view.h"
@@ -27,6 +35,8 @@ struct Sharding {
   bool trainable = true;
   bool reference = false;  // keep a second copy of the initial weights, in the compute dtype (trainable ones only)
   bool reshard = true;     // false: a gathered unit is kept until the weights change, so that it is gathered once
+  at::Device device = at::kCPU;  // of shards and gathered units
+  bool offload = false;  // GPUs: masters and moments lie in pinned host memory, beside a copy in the compute dtype
 };
 
 class ShardedParameters {
@@ -64,13 +74,17 @@ class ShardedParameters {
   void update(AdamwStep step);           // AdamW on this rank's shards; weight decay on matrices only
   void zero_moments();
 
-  // "parameters/NAME", "moment1/NAME", "moment2/NAME"; nothing where the parameters are frozen.
+  // "parameters/NAME", "moment1/NAME", "moment2/NAME" in host memory; nothing where the parameters are frozen. What
+  // lies on a GPU is copied for it: the copy is kept, and is of the time of the last call.
   std::vector<TensorView> state();
+  // After something was written to the views of state().
+  void adopt_state();
 
  private:
   struct Shard {
     at::Tensor weights;                     // [shard] float32; compute dtype where frozen
     at::Tensor moment1, moment2, gradient;  // [shard] float32, trainable only
+    at::Tensor compute;                     // [shard] compute dtype: where the weights are offloaded
     at::Tensor reference;                   // [shard] compute dtype
     at::Tensor copy;                        // gathered copy that is kept
   };
@@ -85,9 +99,15 @@ class ShardedParameters {
     at::Tensor gradient, part;
     std::unique_ptr<comm::Request> request;
   };
+  // One of the three tensors that make up the state.
+  using Member = at::Tensor Shard::*;
+  bool on_gpu() const { return sharding_.device.is_cuda(); }
+  at::Tensor zeros(std::int64_t count, at::ScalarType dtype, bool offloaded) const;
+  void read_shard(const UnitLayout& layout, const ReadSlice& read, const at::Tensor& weights) const;
   const at::Tensor& source(int unit, Version version) const;
   bool kept(Version version) const;
-  void add_views(const std::string& prefix, at::Tensor Shard::*member, std::vector<TensorView>& views);
+  void add_views(const std::string& prefix, Member member, std::vector<at::Tensor>& copies,
+                 std::vector<TensorView>& views);
 
   comm::Communicator& communicator_;
   Sharding sharding_;
@@ -95,6 +115,9 @@ class ShardedParameters {
   std::vector<Shard> shards_;
   std::deque<Gather> gathers_;  // started, in order
   Reduction reduction_;
+  Buffers buffers_;                               // GPUs: of gathered units and their gradients
+  std::unique_ptr<gpu::StreamedAdamw> streamed_;  // where masters and moments are offloaded
+  std::vector<at::Tensor> host_copies_[3];        // GPUs: of weights and moments, for state()
 };
 
 }  // namespace setrl::learn

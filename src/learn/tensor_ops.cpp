@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "base/error.h"
+#include "learn/gpu_ops.h"
 
 namespace setrl::learn {
 
@@ -54,6 +55,7 @@ void sum_over_blocks(std::int64_t rows, std::int64_t width, at::Tensor sum, cons
 }  // namespace
 
 Normed rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  if (x.is_cuda()) return gpu::rms_norm(x, weight, epsilon);
   check_rows(x);
   Normed result{at::empty_like(x), at::empty({x.size(0)}, at::kFloat)};
   const std::int64_t width = x.size(1);
@@ -70,6 +72,7 @@ Normed rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
 
 at::Tensor rms_norm_backward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& rstd,
                              const at::Tensor& dy, const at::Tensor& residual, at::Tensor weight_gradient) {
+  if (x.is_cuda()) return gpu::rms_norm_backward(x, weight, rstd, dy, residual, weight_gradient);
   check_rows(x);
   check_rows(dy);
   const at::Tensor dx = at::empty_like(x);
@@ -87,6 +90,7 @@ at::Tensor rms_norm_backward(const at::Tensor& x, const at::Tensor& weight, cons
 }
 
 at::Tensor head_norm_(at::Tensor x, std::int64_t begin, std::int64_t heads, const at::Tensor& weight, double epsilon) {
+  if (x.is_cuda()) return gpu::head_norm_(x, begin, heads, weight, epsilon);
   check_rows(x);
   const at::Tensor rstd = at::empty({x.size(0), heads}, at::kFloat);
   const std::int64_t size = weight.size(0), width = x.size(1);
@@ -105,6 +109,7 @@ at::Tensor head_norm_(at::Tensor x, std::int64_t begin, std::int64_t heads, cons
 
 void head_norm_backward_(const at::Tensor& x, std::int64_t begin, std::int64_t heads, const at::Tensor& weight,
                          const at::Tensor& rstd, at::Tensor dy_inout, at::Tensor weight_gradient) {
+  if (x.is_cuda()) return gpu::head_norm_backward_(x, begin, heads, weight, rstd, dy_inout, weight_gradient);
   check_rows(x);
   check_rows(dy_inout);
   const std::int64_t size = weight.size(0), width = x.size(1);
@@ -122,6 +127,7 @@ void head_norm_backward_(const at::Tensor& x, std::int64_t begin, std::int64_t h
 }
 
 void rope_(at::Tensor x, const model::Rope& rope, std::int64_t heads, std::int64_t size, float direction) {
+  if (x.is_cuda()) return gpu::rope_(x, rope, heads, size, direction);
   check_rows(x);
   check_rows(rope.cos);
   check_rows(rope.sin);
@@ -136,6 +142,7 @@ void rope_(at::Tensor x, const model::Rope& rope, std::int64_t heads, std::int64
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up) {
+  if (gate_up.is_cuda()) return gpu::swiglu(gate_up);
   check_rows(gate_up);
   const std::int64_t inner = gate_up.size(1) / 2;
   const at::Tensor out = at::empty({gate_up.size(0), inner}, gate_up.options());
@@ -149,6 +156,7 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
 }
 
 at::Tensor swiglu_backward_(at::Tensor gate_up, const at::Tensor& d_out) {
+  if (gate_up.is_cuda()) return gpu::swiglu_backward_(gate_up, d_out);
   check_rows(gate_up);
   check_rows(d_out);
   const at::Tensor out = at::empty_like(d_out);
@@ -165,6 +173,7 @@ at::Tensor swiglu_backward_(at::Tensor gate_up, const at::Tensor& d_out) {
 }
 
 void softmax_stats(const at::Tensor& logits, const std::int32_t* targets, double temperature, RowStats* stats) {
+  if (logits.is_cuda()) return gpu::softmax_stats(logits, targets, temperature, stats);
   check_rows(logits);
   const std::int64_t vocabulary = logits.size(1);
   const float inverse = static_cast<float>(1 / temperature);
@@ -181,6 +190,7 @@ void softmax_stats(const at::Tensor& logits, const std::int32_t* targets, double
 
 void softmax_gradient_(at::Tensor logits, const std::int32_t* targets, double temperature, const RowStats* stats,
                        const float* gradients) {
+  if (logits.is_cuda()) return gpu::softmax_gradient_(logits, targets, temperature, stats, gradients);
   check_rows(logits);
   const std::int64_t vocabulary = logits.size(1);
   const float inverse = static_cast<float>(1 / temperature);
@@ -196,6 +206,7 @@ void softmax_gradient_(at::Tensor logits, const std::int32_t* targets, double te
 }
 
 void add_to_float(const at::Tensor& x, at::Tensor sum) {
+  if (x.is_cuda()) return gpu::add_to_float(x, sum);
   SETRL_CHECK(x.is_contiguous() && sum.is_contiguous() && x.numel() == sum.numel(), "shapes differ");
   dispatch(x, [&](auto type) {
     using T = decltype(type);
@@ -206,6 +217,7 @@ void add_to_float(const at::Tensor& x, at::Tensor sum) {
 }
 
 void column_sum(const at::Tensor& x, at::Tensor sum) {
+  if (x.is_cuda()) return gpu::column_sum(x, sum);
   check_rows(x);
   const std::int64_t width = x.size(1);
   dispatch(x, [&](auto type) {
@@ -219,6 +231,7 @@ void column_sum(const at::Tensor& x, at::Tensor sum) {
 }
 
 void from_float(const at::Tensor& x, at::Tensor out) {
+  if (x.is_cuda()) return gpu::from_float(x, out);
   SETRL_CHECK(x.is_contiguous() && out.is_contiguous() && x.numel() == out.numel(), "shapes differ");
   dispatch(out, [&](auto type) {
     using T = decltype(type);
@@ -238,6 +251,7 @@ void add_matmul(const at::Tensor& a, const at::Tensor& b, at::Tensor sum) {
 }
 
 void add_rows(const at::Tensor& x, const at::Tensor& ids, at::Tensor sum) {
+  if (x.is_cuda()) return gpu::add_rows(x, ids, sum);
   check_rows(x);
   const std::int64_t width = x.size(1), rows = x.size(0);
   const std::int64_t* id = data<std::int64_t>(ids);
@@ -253,7 +267,17 @@ void add_rows(const at::Tensor& x, const at::Tensor& ids, at::Tensor sum) {
   });
 }
 
+void adamw(at::Tensor weights, at::Tensor moment1, at::Tensor moment2, const at::Tensor& gradient,
+           const AdamwStep& step) {
+  if (weights.is_cuda()) return gpu::adamw(weights, moment1, moment2, gradient, step);
+  at::parallel_for(0, weights.numel(), 16384, [&](std::int64_t begin, std::int64_t end) {
+    kernels().flat.adamw(data<float>(weights) + begin, data<float>(moment1) + begin, data<float>(moment2) + begin,
+                         data<float>(gradient) + begin, end - begin, step);
+  });
+}
+
 double sum_of_squares(const at::Tensor& x) {
+  if (x.is_cuda()) return gpu::sum_of_squares(x);
   const std::int64_t spans = (x.numel() + kSpan - 1) / kSpan;
   std::vector<double> partial(static_cast<std::size_t>(spans));
   at::parallel_for(0, spans, 1, [&](std::int64_t first, std::int64_t last) {

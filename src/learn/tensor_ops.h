@@ -1,6 +1,6 @@
-// The kernels on tensors, rows split over threads. Shapes: T rows (packed tokens), E hidden, I inner, V vocabulary;
-// compute dtype is float32 or bfloat16. Results do not depend on the number of threads. A gradient that is undefined
-// (of a frozen weight) is not computed.
+// The kernels on tensors, rows split over threads; on the GPU where the tensors are there. Shapes: T rows (packed
+// tokens), E hidden, I inner, V vocabulary; compute dtype is float32 or bfloat16. Results do not depend on the number
+// of threads. A gradient that is undefined (of a frozen weight) is not computed.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -49,6 +49,9 @@ void add_matmul(const at::Tensor& a, const at::Tensor& b, at::Tensor sum);  // s
 // sum [V, E] float32: row ids[t] += rows of x [T, E], in the order of t.
 void add_rows(const at::Tensor& x, const at::Tensor& ids, at::Tensor sum);
 
+// One step on flat float32 tensors, or equal parts of them.
+void adamw(at::Tensor weights, at::Tensor moment1, at::Tensor moment2, const at::Tensor& gradient,
+           const AdamwStep& step);
 double sum_of_squares(const at::Tensor& x);  // float32, contiguous
 
 }  // namespace setrl::learn

@@ -54,7 +54,7 @@ std::vector<Load> gather_loads(comm::Communicator& learners, const std::vector<G
 
 LearnerRole::LearnerRole(const Session& session)
     : session_(session),
-      learner_(session.config, *session.policy.weights, *session.groups.learners),
+      learner_(session.config, *session.policy.weights, *session.groups.learners, session.device),
       config_hashes_{session.config_hash} {}
 
 void LearnerRole::collect(Group group) {
@@ -239,6 +239,7 @@ double LearnerRole::take_stall() {
 
 void LearnerRole::load(const std::string& folder, const store::CheckpointInfo& info) {
   store::load_checkpoint(folder, learner_.state());
+  learner_.adopt_state();
   learner_.set_optimizer_steps(info.optimizer_steps);
   first_step_ = info.step;
   const Json extra = Json::parse(info.extra, nullptr, false);

@@ -13,6 +13,7 @@ void PolicyPush::prepare() {
   }
   sync::PushOptions options;
   options.wire = session_.dtype;
+  options.device = session_.device;
   push_.emplace(*session_.groups.push, mine, model::parameter_table(session_.policy.weights->spec()), options);
 }
 
@@ -23,12 +24,12 @@ void PolicyPush::run(std::int64_t version) {
     push_->run(
         version, [this](int unit) { return learner_->own_values(unit); },
         [this](const model::ParameterSpec& parameter, const at::Tensor& part) {
-          engine_->update_part(parameter.name, part);
+          engine_->update_part(parameter.name, part.to(at::kCPU));  // where the engine is
         });
   } else if (learner_ != nullptr && engine_ != nullptr) {
     // Whoever generates learns too, and has all weights at hand.
     learner_->for_each_parameter([this](const model::ParameterSpec& parameter, const at::Tensor& whole) {
-      engine_->update(parameter.name, whole);
+      engine_->update(parameter.name, whole.to(at::kCPU));
     });
   }
   if (engine_ != nullptr) engine_->end_update(version);
