@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# On a machine with NVIDIA GPUs: builds for them, runs the tests that need one, and measures what runs on GPUs today, the
-# weight push over NCCL. Ends with 2 and says so where there is no GPU.
+# On a machine with NVIDIA GPUs: builds for them, runs the tests that need one, and measures what runs on GPUs today: the
+# weight push over NCCL, and the learner. Ends with 2 and says so where there is no GPU.
 #   launch/gpu_check.sh             with what launch/setup.sh --cuda brings (needs the network)
 #   SETRL_TORCH=DIR launch/gpu_check.sh    with a LibTorch that is there; CUDA_HOME and NCCL_HOME may name the rest
-# SETRL_GPU_MODEL=PATH  model whose weights are pushed (default: the quickstart's)
+# SETRL_GPU_MODEL=PATH  model whose weights are pushed and trained (default: the quickstart's)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
@@ -15,7 +15,7 @@ nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader >&
 
 "$root/launch/setup.sh" --cuda
 for_gpus
-build_targets test_comm_nccl_gpu
+build_targets test_comm_nccl_gpu test_learn_gpu
 say "testing on $gpus GPUs"
 ctest --test-dir "$build" --output-on-failure -L gpu
 
@@ -37,4 +37,24 @@ for ((ranks = 2; ranks <= gpus; ranks *= 2)); do
   measure "$ranks" $((ranks / 2)) 1
   ((ranks < 4)) || measure "$ranks" $((ranks / 2)) $((ranks / 2))
 done
-say "not measured: generation and learning, which this program does on CPUs only"
+
+# MFU: 6 x parameters x tokens against a large matrix product of the same dtype on the same GPU. Growth: of the memory that
+# the allocator holds, after the second step.
+say "learning"
+printf '%-6s %-8s %-10s %-12s %-6s %-10s %s\n' GPUs offload seconds 'tokens/s' MFU 'peak GB' 'growth GB'
+measure_learning() { # ranks offload
+  local line
+  line=$(local_mpirun -n "$1" "$setrl" bench learn --bench.device=cuda --learn.offload_optimizer="$2" --model.path="$model" \
+    --model.dtype=bfloat16 --learn.micro_batch_tokens=16384 --bench.prompts="$((8 * $1))" --bench.group=8 --bench.prompt=512 \
+    --bench.new=256 | grep '^{')
+  python3 -c '
+import json, sys
+line = json.loads(sys.argv[1])
+print("%-6d %-8s %-10.3f %-12.0f %-6.2f %-10.2f %.2f" % (line["ranks"], sys.argv[2], line["learn_s"], line["tokens_per_s"],
+    line["fraction_of_limit"], line["device_peak_bytes"] / 1e9, line["device_growth_bytes"] / 1e9))' "$line" "$2"
+}
+for ((ranks = 1; ranks <= gpus; ranks *= 2)); do
+  measure_learning "$ranks" no
+  measure_learning "$ranks" yes
+done
+say "not measured: generation, which this program does on CPUs only"

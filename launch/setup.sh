@@ -2,7 +2,8 @@
 # Makes a machine ready and builds SetRL; quick where nothing is missing. Called by quickstart.sh and test.sh.
 #   launch/setup.sh            packages, .venv with LibTorch, default model, Release build of the program
 #   launch/setup.sh --no-build the same without the build
-#   launch/setup.sh --cuda     also NVIDIA's libraries for LibTorch (2.7 GB), and a build for GPUs in build-cuda/
+#   launch/setup.sh --cuda     also NVIDIA's libraries for LibTorch (2.7 GB), nvcc where the machine has none, and a build
+#                              for GPUs in build-cuda/
 #   launch/setup.sh --tests    also the tests, and the packages of those that are skipped without them (SLURM, shellcheck)
 # SETRL_TORCH=DIR  use this LibTorch (holds include/ and lib/) instead of the wheel in .venv
 # SETRL_BUNDLE=DIR what launch/bundle.sh gathered: nothing is installed
@@ -91,16 +92,35 @@ install_python_packages() {
   touch "$stamp"
 }
 
-# What LibTorch's CUDA back end and NCCL need, in the versions that the wheel itself names. Nothing of it needs a GPU.
+# nvcc of a CUDA toolkit, where cmake/SetrlCudaLanguage.cmake finds one.
+has_nvcc() {
+  command -v nvcc > /dev/null || [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc || -x /usr/local/cuda/bin/nvcc ]]
+}
+
+# What LibTorch's CUDA back end and NCCL need, in the versions that the wheel itself names; and the compiler of the same
+# CUDA release where there is no toolkit. Nothing of it needs a GPU.
 install_cuda_packages() {
   [[ -n ${SETRL_TORCH:-} ]] && return
-  local stamp=.venv/.setrl-cuda-torch-$torch_version wheels
+  local stamp=.venv/.setrl-cuda-2-torch-$torch_version wheels cuda
+  has_nvcc || stamp+=-nvcc
   [[ -e $stamp ]] && return
   mapfile -t wheels < <(sed -n 's/^Requires-Dist: \(\(cuda-toolkit\|nvidia-\)[^;]*\).*/\1/p' \
     ".venv/libtorch/torch-$torch_version.dist-info/METADATA" | tr -d ' ')
   ((${#wheels[@]} > 0)) || die "the torch wheel names no NVIDIA packages: it is one for CPUs only"
+  if ! has_nvcc; then
+    # Compiler, its parts, and the headers that cuda_bf16.h includes; all of one release, which nvcc's own wheel does not
+    # ask for.
+    cuda=$(printf '%s\n' "${wheels[@]}" | sed -n 's/^cuda-toolkit.*==\([0-9]*\.[0-9]*\).*/\1/p')
+    [[ -n $cuda ]] || die "the torch wheel does not name its CUDA release"
+    wheels+=("nvidia-cuda-nvcc==$cuda.*" "nvidia-nvvm==$cuda.*" "nvidia-cuda-crt==$cuda.*" "nvidia-cuda-cccl==$cuda.*")
+  fi
   say "installing ${wheels[*]}"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/libtorch "${wheels[@]}"
+  if ! has_nvcc; then
+    # nvcc links with -lcudart in lib64, as a toolkit has them.
+    ln -sfn lib .venv/libtorch/nvidia/cu13/lib64
+    ln -sf libcudart.so.13 .venv/libtorch/nvidia/cu13/lib/libcudart.so
+  fi
   touch "$stamp"
 }
 

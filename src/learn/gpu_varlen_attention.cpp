@@ -19,19 +19,27 @@ double scale_of(const at::Tensor& q) {
   return 1.0 / std::sqrt(static_cast<double>(q.size(2)));
 }
 
-// LibTorch's backward adds up dq in an order of its own unless all of LibTorch is asked for fixed orders.
+// LibTorch's backward adds up dq in an order of its own unless all of LibTorch is asked for fixed orders; that would also
+// fill all new memory, which is switched off.
 class FixedOrder {
  public:
-  FixedOrder() : before_(context().deterministicAlgorithms()), warn_(context().deterministicAlgorithmsWarnOnly()) {
+  FixedOrder()
+      : fixed_(context().deterministicAlgorithms()),
+        warn_(context().deterministicAlgorithmsWarnOnly()),
+        fill_(context().deterministicFillUninitializedMemory()) {
     context().setDeterministicAlgorithms(true, false);
+    context().setDeterministicFillUninitializedMemory(false);
   }
-  ~FixedOrder() { context().setDeterministicAlgorithms(before_, warn_); }
+  ~FixedOrder() {
+    context().setDeterministicAlgorithms(fixed_, warn_);
+    context().setDeterministicFillUninitializedMemory(fill_);
+  }
   FixedOrder(const FixedOrder&) = delete;
   FixedOrder& operator=(const FixedOrder&) = delete;
 
  private:
   static at::Context& context() { return at::globalContext(); }
-  bool before_, warn_;
+  bool fixed_, warn_, fill_;
 };
 
 class GpuAttention : public VarlenAttention {
