@@ -19,8 +19,8 @@ double scale_of(const at::Tensor& q) {
   return 1.0 / std::sqrt(static_cast<double>(q.size(2)));
 }
 
-// LibTorch's backward adds up dq in an order of its own unless all of LibTorch is asked for fixed orders; that would also
-// fill all new memory, which is switched off.
+// LibTorch's backward adds up dq in an order of its own unless all of LibTorch is asked for fixed orders; that would
+// also fill all new memory, which is switched off.
 class FixedOrder {
  public:
   FixedOrder()

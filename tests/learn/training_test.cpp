@@ -240,5 +240,16 @@ TEST(Training, RefusesFloat16) {
   EXPECT_THROW(OneRank(config, "llama"), UserError);
 }
 
+TEST(Training, StateIsOffloadedFromGpusOnly) {
+  RunConfig config = tiny_config();
+  config.learn.offload_optimizer = true;
+  try {
+    OneRank one(config, "llama");
+    FAIL() << "it was made";
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("learn.offload_optimizer"), std::string::npos) << error.what();
+  }
+}
+
 }  // namespace
 }  // namespace setrl::learn
