@@ -4,23 +4,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "rollout/batch.h"
 #include "rollout/kernels.h"
 #include "rollout/kv_cache.h"
 
 namespace setrl::rollout {
-
-// One token of a forward pass: position `position` of the sequence whose pages are `pages`.
-struct Row {
-  std::int32_t token = 0;
-  std::int32_t position = 0;
-  const KvCache::Page* pages = nullptr;
-};
-
-// Consecutive rows that share their first `shared_pages` pages: the samples of one prompt (each row its own tail), or
-// consecutive positions of one sequence (all pages shared). The shared part is read once for all of them.
-struct AttentionTile {
-  std::int64_t first_row = 0, rows = 0, shared_pages = 0;
-};
 
 // What attend() does for one kv head of a tile; `rows`: the tile's.
 struct AttentionItem {

@@ -1,13 +1,10 @@
 #include "rollout/engine.h"
 
-#include <ATen/Parallel.h>
-
 #include <limits>
 
 #include "base/error.h"
-#include "base/system.h"
+#include "rollout/model_runner.h"
 #include "rollout/scheduler.h"
-#include "rollout/weights.h"
 
 namespace setrl::rollout {
 
@@ -21,24 +18,31 @@ std::int64_t smallest(std::int64_t own, comm::Communicator* ranks) {
   return least < std::numeric_limits<double>::max() ? static_cast<std::int64_t>(least) : 0;
 }
 
+EngineOptions agree(EngineOptions options, comm::Communicator* ranks) {
+  options.kv_cache_bytes = smallest(options.kv_cache_bytes, ranks);
+  options.max_batch = static_cast<int>(smallest(options.max_batch, ranks));
+  return options;
+}
+
+std::unique_ptr<ModelRunner> make_runner(const model::ModelSpec& spec, bool bf16, const EngineOptions& options,
+                                         comm::Communicator* ranks) {
+  return options.device.is_cpu() ? make_cpu_runner(spec, bf16, options, ranks)
+                                 : make_gpu_runner(spec, bf16, options, ranks);
+}
+
 }  // namespace
 
 struct Engine::State {
-  State(const model::ModelSpec& spec, bool bf16, const EngineOptions& given, comm::Communicator* ranks)
-      : kernels(kernels_of(given.isa.value_or(best_isa(bf16)), bf16)),
-        weights(spec, bf16, TensorShard::of(spec, ranks)),
-        cache(weights.local(), bf16, smallest(given.kv_cache_bytes, ranks)),
-        forward(weights, kernels, cache),
-        scheduler(weights.spec(), kernels, cache, forward, static_cast<int>(smallest(given.max_batch, ranks))),
-        options(given) {}
+  State(const model::ModelSpec& whole, bool bf16, const EngineOptions& agreed, comm::Communicator* ranks)
+      : spec(whole),
+        options(agreed),
+        runner(make_runner(spec, bf16, options, ranks)),
+        scheduler(spec, *runner, options.max_batch) {}
 
-  const Kernels& kernels;
-  Weights weights;
-  KvCache cache;
-  Forward forward;
-  Scheduler scheduler;
+  const model::ModelSpec spec;
   const EngineOptions options;
-  std::unique_ptr<ThreadTeam> team;
+  const std::unique_ptr<ModelRunner> runner;
+  Scheduler scheduler;
   std::int64_t version = -1;
 };
 
@@ -50,16 +54,6 @@ bool is_bf16(at::ScalarType dtype) {
                      c10::toString(dtype));
   }
   return dtype == at::kBFloat16;
-}
-
-// Neighbouring ranks take neighbouring cores; where there are more threads than cores they begin again.
-std::vector<int> own_cores(int threads) {
-  const std::vector<int> all = core_numbers();
-  std::vector<int> own;
-  for (int i = 0; i < threads && !all.empty(); ++i) {
-    own.push_back(all[static_cast<std::size_t>(local_rank() * threads + i) % all.size()]);
-  }
-  return own;
 }
 
 EngineOptions short_options(int max_batch, std::optional<Isa> isa) {
@@ -85,7 +79,7 @@ EngineStats EngineStats::since(const EngineStats& earlier) const {
 Engine::Engine(const model::ModelSpec& spec, at::ScalarType dtype, const EngineOptions& options,
                comm::Communicator* ranks) {
   SETRL_CHECK(options.max_batch >= 1, "max_batch is {}", options.max_batch);
-  state_ = std::make_unique<State>(spec, is_bf16(dtype), options, ranks);
+  state_ = std::make_unique<State>(spec, is_bf16(dtype), agree(options, ranks), ranks);
 }
 
 Engine::Engine(const model::ModelSpec& spec, at::ScalarType dtype, int max_batch, std::optional<Isa> isa)
@@ -94,19 +88,19 @@ Engine::Engine(const model::ModelSpec& spec, at::ScalarType dtype, int max_batch
 Engine::~Engine() = default;
 
 void Engine::begin_update() {
-  state_->weights.begin_update();
+  state_->runner->begin_update();
 }
 
 void Engine::update(const std::string& name, const at::Tensor& whole) {
-  state_->weights.update(name, whole);
+  state_->runner->update(name, whole);
 }
 
 void Engine::update_part(const std::string& name, const at::Tensor& part) {
-  state_->weights.update_part(name, part);
+  state_->runner->update_part(name, part);
 }
 
 void Engine::end_update(std::int64_t version) {
-  state_->weights.end_update();
+  state_->runner->end_update();
   state_->version = version;
   if (state_->options.kv_on_update == KvOnUpdate::recompute) state_->scheduler.drop_cached();
 }
@@ -128,12 +122,8 @@ bool Engine::cancel(std::int64_t handle) {
 }
 
 void Engine::step(const Done& done, const OnToken& on_token) {
-  SETRL_CHECK(state_->weights.ready(), "generation before a whole set of weights came");
-  const int threads = at::get_num_threads();
-  if (!state_->team || state_->team->size() != threads) {
-    state_->team = std::make_unique<ThreadTeam>(threads, state_->options.pin ? own_cores(threads) : std::vector<int>());
-  }
-  state_->scheduler.step(*state_->team, state_->version, done, on_token);
+  SETRL_CHECK(state_->runner->ready(), "generation before a whole set of weights came");
+  state_->scheduler.step(state_->version, done, on_token);
 }
 
 bool Engine::idle() const {
@@ -153,12 +143,12 @@ const EngineStats& Engine::stats() const {
 }
 
 const StageSeconds& Engine::stage_seconds() const {
-  return state_->forward.stage_seconds();
+  return state_->runner->stage_seconds();
 }
 
 EngineStats Engine::generate(const std::vector<GenerationRequest>& requests, const SamplingOptions& sampling,
                              const Done& done, const OnToken& on_token) {
-  SETRL_CHECK(state_->weights.ready(), "generation before a whole set of weights came");
+  SETRL_CHECK(state_->runner->ready(), "generation before a whole set of weights came");
   SETRL_CHECK(idle(), "generate with {} requests in flight", in_flight());
   const EngineStats before = stats();
   try {

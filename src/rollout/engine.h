@@ -52,9 +52,12 @@ enum class KvOnUpdate {
 };
 
 struct EngineOptions {
-  int max_batch = 64;               // sequences decoded together
-  std::int64_t kv_cache_bytes = 0;  // most memory of keys and values; 0: as much as max_batch sequences need
+  at::Device device = at::kCPU;  // or a GPU (kCUDA) in the build for them
+  int max_batch = 64;            // sequences decoded together
+  // Most memory of keys and values. 0: on CPUs as much as max_batch sequences need, on GPUs most of what is free there.
+  std::int64_t kv_cache_bytes = 0;
   KvOnUpdate kv_on_update = KvOnUpdate::recompute;
+  // CPUs only:
   bool pin = false;  // each compute thread on a core of its own, this process's by its place among those of the host
   std::optional<Isa> isa;  // the best this CPU has, unless given
 };

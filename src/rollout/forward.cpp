@@ -74,6 +74,7 @@ void Forward::reserve(const ThreadTeam& team, const Batch& batch) {
   for (const auto& row : batch.rows) length = std::max<std::int64_t>(length, row.position + 1);
   find_last_tiles(batch);
   scratch_.resize(std::max(scratch_.size(), static_cast<std::size_t>(team.size())));
+  draw_scratch_.resize(scratch_.size());
   for (auto& scratch : scratch_) attention_.reserve(scratch, tile_rows, length);
   grow_rope(length);
 }
@@ -95,10 +96,11 @@ void Forward::find_last_tiles(const Batch& batch) {
   }
 }
 
-void Forward::run(ThreadTeam& team, const Batch& batch, const std::function<void(int, std::int64_t)>& draw) {
+void Forward::run(ThreadTeam& team, const Batch& batch, std::vector<Drawn>& results) {
   reserve(team, batch);
+  results.resize(batch.draws.size());
   team.run([&](int thread) {
-    work(team, thread, batch, draw);
+    work(team, thread, batch, results);
     kernels_.release();
   });
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -155,8 +157,7 @@ void Forward::embed(std::int32_t token, float* out) const {
   }
 }
 
-void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
-                   const std::function<void(int, std::int64_t)>& draw) {
+void Forward::work(ThreadTeam& team, int thread, const Batch& batch, std::vector<Drawn>& results) {
   const auto rows = static_cast<std::int64_t>(batch.rows.size());
   const auto epsilon = static_cast<float>(spec_.norm_epsilon);
   if (thread == 0) clock_.start();
@@ -201,8 +202,17 @@ void Forward::work(ThreadTeam& team, int thread, const Batch& batch,
     gather_logits(team, thread, logit_rows);
   }
   lap(thread, Stage::head);
-  team.for_each(thread, batch.draws, [&](std::int64_t i, std::int64_t) { draw(thread, i); });
+  team.for_each(thread, static_cast<std::int64_t>(batch.draws.size()), [&](std::int64_t i, std::int64_t) {
+    const auto index = static_cast<std::size_t>(i);
+    results[index] = draw(batch.draws[index], draw_scratch_[static_cast<std::size_t>(thread)]);
+  });
   lap(thread, Stage::draw);
+}
+
+Drawn Forward::draw(const DrawOrder& order, SamplerScratch& scratch) const {
+  const Sampler sampler(kernels_, weights_.spec().vocabulary, *order.options);
+  const float* logits = logits_.floats() + order.logits * logit_stride_;
+  return order.forced >= 0 ? sampler.score(logits, order.forced) : sampler.draw(logits, order.uniform, scratch);
 }
 
 template <class Body>

@@ -8,38 +8,24 @@
 
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <vector>
 
 #include "rollout/attention.h"
 #include "rollout/profile.h"
+#include "rollout/sampler.h"
 #include "rollout/thread_team.h"
 #include "rollout/weights.h"
 
 namespace setrl::rollout {
 
-struct Batch {
-  std::vector<Row> rows;                 // pages must exist for every row's position
-  std::vector<AttentionTile> tiles;      // cover all rows, in order
-  std::vector<std::int64_t> logit_rows;  // ascending
-  std::int64_t draws = 0;                // how often `draw` is called at the end
-  void clear() {
-    rows.clear();
-    tiles.clear();
-    logit_rows.clear();
-    draws = 0;
-  }
-};
-
 class Forward {
  public:
   Forward(const Weights& weights, const Kernels& kernels, const KvCache& cache);
 
-  // Stores keys and values of all rows, then the logits of `logit_rows`, then calls draw(thread, 0 .. draws-1), each
-  // once, on the team's threads; draw must not throw. Throws what the communicator throws.
-  void run(ThreadTeam& team, const Batch& batch, const std::function<void(int, std::int64_t)>& draw);
+  // Stores keys and values of all rows, then the logits of `logit_rows`, then draws from them. Throws what the
+  // communicator throws.
+  void run(ThreadTeam& team, const Batch& batch, std::vector<Drawn>& results);
 
-  const float* logits(std::int64_t index) const { return logits_.floats() + index * logit_stride_; }  // [V]
   const Attention& attention() const { return attention_; }
   const StageSeconds& stage_seconds() const { return clock_.seconds(); }  // of all passes
 
@@ -63,7 +49,8 @@ class Forward {
   void reserve(const ThreadTeam& team, const Batch& batch);
   void find_last_tiles(const Batch& batch);
   void grow_rope(std::int64_t positions);
-  void work(ThreadTeam& team, int thread, const Batch& batch, const std::function<void(int, std::int64_t)>& draw);
+  void work(ThreadTeam& team, int thread, const Batch& batch, std::vector<Drawn>& results);
+  Drawn draw(const DrawOrder& order, SamplerScratch& scratch) const;
   // A layer up to its keys and values, of all rows; then the rest of it, of the rows of `tiles`.
   void store_keys(ThreadTeam& team, int thread, const Batch& batch, std::int64_t index);
   void attend(ThreadTeam& team, int thread, const Batch& batch, const std::vector<AttentionTile>& tiles,
@@ -98,6 +85,7 @@ class Forward {
   std::vector<AttentionTile> last_tiles_;  // those of `logit_rows`: of the last layer nothing else is needed
   std::exception_ptr failure_;             // of the communicator, within a pass
   std::vector<AttentionScratch> scratch_;
+  std::vector<SamplerScratch> draw_scratch_;
   std::vector<float> cos_, sin_;  // [positions, D/2]
 };
 

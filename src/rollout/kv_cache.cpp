@@ -48,6 +48,10 @@ void KvCache::give_back(Page page) {
   used_.push_back(page);
 }
 
+void KvCache::copy(Page from, Page to) {
+  std::memcpy(to, from, static_cast<std::size_t>(page_bytes_));
+}
+
 void KvCache::fetch(Page page, std::int64_t slot, std::int64_t layer, std::int64_t head) const {
   const char* key_to = keys(page, layer, head) + key_.index(slot, 0) * key_.element_bytes();
   const char* value_to = values(page, layer, head) + value_.index(0, slot) * value_.element_bytes();

@@ -9,6 +9,7 @@
 #include "model/model_spec.h"
 #include "rollout/layout.h"
 #include "rollout/memory_block.h"
+#include "rollout/page_pool.h"
 
 namespace setrl::rollout {
 
@@ -16,19 +17,17 @@ namespace setrl::rollout {
 // padded to a multiple of 32.
 std::int64_t kv_bytes_per_token(const model::ModelSpec& spec, bool bf16);
 
-class KvCache {
+class KvCache : public PagePool {
  public:
-  using Page = char*;
-
   // At most `limit_bytes` (0: no limit), in slabs that grow on demand and are kept until the cache is destroyed.
   KvCache(const model::ModelSpec& spec, bool bf16, std::int64_t limit_bytes = 0);
 
-  std::int64_t page_bytes() const { return page_bytes_; }
-  std::int64_t limit() const { return limit_; }               // pages
-  std::int64_t available() const { return limit_ - taken_; }  // pages that may still be taken
-  static std::int64_t pages_of(std::int64_t positions) { return (positions + kPageTokens - 1) / kPageTokens; }
-  Page take();  // all zero: what lies behind the last position must at least be finite; `available` must not be 0
-  void give_back(Page page);
+  std::int64_t page_bytes() const override { return page_bytes_; }
+  std::int64_t limit() const override { return limit_; }
+  std::int64_t available() const override { return limit_ - taken_; }
+  Page take() override;  // all zero: what lies behind the last position must at least be finite
+  void give_back(Page page) override;
+  void copy(Page from, Page to) override;
 
   const PanelLayout& key_layout() const { return key_; }
   const PanelLayout& value_layout() const { return value_; }

@@ -31,6 +31,10 @@ Sampler::Sampler(const Kernels& kernels, std::int64_t vocabulary, const Sampling
       top_k_(options.top_k),
       top_p_(options.top_p),
       min_p_(options.min_p) {
+  check_sampling(options);
+}
+
+void check_sampling(const SamplingOptions& options) {
   if (!(options.temperature >= 0) || !(options.top_p > 0 && options.top_p <= 1) ||
       !(options.min_p >= 0 && options.min_p <= 1) || options.top_k < 0) {
     throw_user_error(

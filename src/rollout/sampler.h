@@ -6,16 +6,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "rollout/batch.h"
 #include "rollout/engine.h"
 #include "rollout/kernels.h"
 
 namespace setrl::rollout {
 
-struct Drawn {
-  std::int32_t id = 0;
-  float logprob = 0;
-  bool finite = true;  // false: a logit was NaN or infinite, nothing was drawn
-};
+// Throws UserError on options out of range.
+void check_sampling(const SamplingOptions& options);
 
 // Work space of one thread.
 struct SamplerScratch {
@@ -26,6 +24,7 @@ struct SamplerScratch {
 
 class Sampler {
  public:
+  // Checks the options. A small value: it may be made for every draw.
   Sampler(const Kernels& kernels, std::int64_t vocabulary, const SamplingOptions& options);
 
   // `uniform` in [0, 1). The inverse of the cumulative distribution over ids in ascending order, so a result depends on

@@ -1,19 +1,17 @@
 #include "rollout/scheduler.h"
 
 #include <algorithm>
-#include <cstring>
 #include <tuple>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "rollout/sampler.h"
 
 namespace setrl::rollout {
 
 namespace {
-// Rows of prompts in one pass: enough that reading the weights is paid by arithmetic.
-constexpr std::int64_t kPrefillRows = 256;
 // Tokens of a completion for which memory is set aside at its start.
 constexpr int kReservedTokens = 4096;
 }  // namespace
@@ -23,13 +21,8 @@ std::int64_t Scheduler::Sequence::length() const {
          static_cast<std::int64_t>(request->completions[static_cast<std::size_t>(sample)].tokens.size());
 }
 
-Scheduler::Scheduler(const model::ModelSpec& spec, const Kernels& kernels, KvCache& cache, Forward& forward,
-                     int max_batch)
-    : spec_(spec),
-      kernels_(kernels),
-      cache_(cache),
-      forward_(forward),
-      max_batch_(static_cast<std::size_t>(max_batch)) {
+Scheduler::Scheduler(const model::ModelSpec& spec, ModelRunner& runner, int max_batch)
+    : spec_(spec), runner_(runner), cache_(runner.pages()), max_batch_(static_cast<std::size_t>(max_batch)) {
   active_.reserve(max_batch_);
 }
 
@@ -59,9 +52,10 @@ std::int64_t Scheduler::longest(const Request& request) const {
 
 std::int64_t Scheduler::submit(GenerationRequest asked, const SamplingOptions& options) {
   check_request(asked, options);
-  Request request(next_id_, std::move(asked), options, Sampler(kernels_, spec_.vocabulary, options));
+  check_sampling(options);
+  Request request(next_id_, std::move(asked), options);
   // Alone it needs the pages of one sample and the prompt's last page, of which each sample has its own copy.
-  const std::int64_t pages = KvCache::pages_of(longest(request)) + 1;
+  const std::int64_t pages = PagePool::pages_of(longest(request)) + 1;
   if (pages > cache_.limit()) {
     throw_user_error(
         "one completion of problem {} ({} prompt tokens and up to {} new ones) needs {} MiB of KV cache, but the "
@@ -138,27 +132,25 @@ void Scheduler::drop_cached() {
   while (!residents_.empty()) drop_prompt(*residents_.back());
 }
 
-void Scheduler::step(ThreadTeam& team, std::int64_t version, const Engine::Done& done,
-                     const Engine::OnToken& on_token) {
+void Scheduler::step(std::int64_t version, const Engine::Done& done, const Engine::OnToken& on_token) {
   const Stopwatch clock;
   if (!requests_.empty()) {
-    scratch_.resize(std::max(scratch_.size(), static_cast<std::size_t>(team.size())));
     admit();
     // Decoding joins a pass with prefill only where that ends the backlog: at the start all sequences begin together,
     // later a newcomer's prompt rides along. (Prompts that wait for pages must not hold up the others.)
-    plan(backlog() <= kPrefillRows);
+    plan(backlog() <= runner_.prefill_rows());
     if (batch_.rows.empty()) plan(true);
     SETRL_CHECK(!batch_.rows.empty(), "{} requests, but none can go on", requests_.size());
-    const auto prefill_rows = static_cast<double>(kPrefillRows - budget_);
-    batch_.draws = static_cast<std::int64_t>(draws_.size());
+    const auto prefill_rows = static_cast<double>(runner_.prefill_rows() - budget_);
     try {
-      forward_.run(team, batch_, [this](int thread, std::int64_t index) { draw(thread, index); });
+      runner_.run(batch_, results_);
     } catch (...) {
       cancel_all();  // positions count as computed whose keys and values are not there
       throw;
     }
-    for (const auto& draw : draws_) {
-      if (draw.result.finite) continue;
+    for (std::size_t i = 0; i < draws_.size(); ++i) {
+      if (results_[i].finite) continue;
+      const Draw& draw = draws_[i];
       const std::string problem = draw.request->asked.problem_id;
       const auto tokens = draw.request->completions[static_cast<std::size_t>(draw.sample)].tokens.size();
       cancel_all();
@@ -166,7 +158,7 @@ void Scheduler::step(ThreadTeam& team, std::int64_t version, const Engine::Done&
           "the logits of problem {} are not finite after {} new tokens: the weights have diverged or are damaged",
           problem, tokens);
     }
-    for (const auto& draw : draws_) take_result(draw, version, on_token);
+    for (std::size_t i = 0; i < draws_.size(); ++i) take_result(draws_[i], results_[i], version, on_token);
     const double prefill_share = prefill_rows / static_cast<double>(batch_.rows.size()), seconds = clock.seconds();
     stats_.prefill_s += seconds * prefill_share;
     stats_.decode_s += seconds * (1 - prefill_share);
@@ -204,7 +196,7 @@ void Scheduler::admit() {
 // Whether a newcomer's prompt and first pages fit besides what those already let in will need soon.
 bool Scheduler::has_room(const Request& request) const {
   const auto wanted = [](const Request& r) {
-    return KvCache::pages_of(r.length()) - static_cast<std::int64_t>(r.pages.size()) + r.asked.samples - r.finished;
+    return PagePool::pages_of(r.length()) - static_cast<std::int64_t>(r.pages.size()) + r.asked.samples - r.finished;
   };
   std::int64_t promised = wanted(request);
   for (const Request* other : residents_) {
@@ -219,12 +211,12 @@ bool Scheduler::start(Request& request, int sample) {
   sequence.request = &request;
   sequence.sample = sample;
   sequence.shared = request.length() / kPageTokens;
-  const std::int64_t own = KvCache::pages_of(sequence.length()) - sequence.shared;
+  const std::int64_t own = PagePool::pages_of(sequence.length()) - sequence.shared;
   // One page for each that runs: what starts must not lose its pages at once. The oldest may always run.
   const bool first = request.id == requests_.begin()->first && request.active == 0;
   if (!first && own + static_cast<std::int64_t>(active_.size()) > cache_.available()) return false;
 
-  sequence.pages.reserve(static_cast<std::size_t>(KvCache::pages_of(longest(request))));
+  sequence.pages.reserve(static_cast<std::size_t>(PagePool::pages_of(longest(request))));
   sequence.pages.assign(request.pages.begin(), request.pages.begin() + sequence.shared);
   sequence.computed = sequence.shared * kPageTokens;
   if (static_cast<std::int64_t>(request.pages.size()) > sequence.shared) {
@@ -234,9 +226,9 @@ bool Scheduler::start(Request& request, int sample) {
       sequence.pages.push_back(request.pages.back());
       request.pages.pop_back();
     } else {
-      const KvCache::Page page = acquire(request, sample);
+      const PagePool::Page page = acquire(request, sample);
       if (page == nullptr) return false;
-      std::memcpy(page, request.pages.back(), static_cast<std::size_t>(cache_.page_bytes()));
+      cache_.copy(request.pages.back(), page);
       sequence.pages.push_back(page);
     }
   }
@@ -252,7 +244,7 @@ bool Scheduler::start(Request& request, int sample) {
 
 // A page for sample `sample` of a request (-1: its prompt), taken from younger holders if need be; null where there is
 // none.
-KvCache::Page Scheduler::acquire(const Request& request, int sample) {
+PagePool::Page Scheduler::acquire(const Request& request, int sample) {
   while (cache_.available() == 0) {
     if (!evict_younger(request.id, sample)) return nullptr;
   }
@@ -316,7 +308,7 @@ std::int64_t Scheduler::backlog() const {
 void Scheduler::plan(bool decode) {
   batch_.clear();
   draws_.clear();
-  budget_ = kPrefillRows;
+  budget_ = runner_.prefill_rows();
   tile_of_ = nullptr;
   std::size_t next = 0;                                  // in active_
   for (std::size_t i = 0; i < residents_.size(); ++i) {  // shrinks at its end
@@ -332,7 +324,7 @@ void Scheduler::plan_prompt(Request& request) {
   const std::int64_t length = request.length(), begin = request.prefilled;
   std::int64_t end = std::min(length, begin + budget_);
   while (static_cast<std::int64_t>(request.pages.size()) * kPageTokens < end) {
-    const KvCache::Page page = acquire(request, -1);
+    const PagePool::Page page = acquire(request, -1);
     if (page == nullptr) break;
     request.pages.push_back(page);
   }
@@ -346,9 +338,7 @@ void Scheduler::plan_prompt(Request& request) {
   stats_.prompt_tokens += fresh;
   stats_.recomputed_tokens += end - begin - fresh;
   if (end < length || request.drawn) return;
-  for (int sample = 0; sample < request.asked.samples; ++sample) {
-    draws_.push_back({static_cast<std::int64_t>(batch_.logit_rows.size()), &request, sample, {}});
-  }
+  for (int sample = 0; sample < request.asked.samples; ++sample) add_draw(request, sample);
   batch_.logit_rows.push_back(static_cast<std::int64_t>(batch_.rows.size()) - 1);
   request.drawn = true;
 }
@@ -363,7 +353,7 @@ bool Scheduler::plan_sequence(std::size_t index, bool decode) {
   const std::int64_t end = begin == last ? last + 1 : std::min(last, begin + budget_);
   if (begin >= end) return true;  // the pass is full
   while (static_cast<std::int64_t>(sequence.pages.size()) * kPageTokens < end) {
-    const KvCache::Page page = acquire(request, sequence.sample);
+    const PagePool::Page page = acquire(request, sequence.sample);
     if (page == nullptr) {
       preempt(index);
       ++stats_.preemptions;
@@ -389,9 +379,10 @@ bool Scheduler::plan_sequence(std::size_t index, bool decode) {
 }
 
 // Consecutive positions of one sequence, of which all pages are shared.
-void Scheduler::add_rows(const std::int32_t* tokens, std::int64_t begin, std::int64_t end, const KvCache::Page* pages) {
+void Scheduler::add_rows(const std::int32_t* tokens, std::int64_t begin, std::int64_t end,
+                         const PagePool::Page* pages) {
   tile_of_ = nullptr;
-  const std::int64_t tile_rows = forward_.attention().tile_rows(end);
+  const std::int64_t tile_rows = runner_.tile_rows(end);
   for (std::int64_t at = begin; at < end;) {
     const std::int64_t rows = std::min(tile_rows, end - at);
     batch_.tiles.push_back({static_cast<std::int64_t>(batch_.rows.size()), rows, (at + rows - 1) / kPageTokens + 1});
@@ -405,9 +396,9 @@ void Scheduler::add_decode_row(const Sequence& sequence, std::int64_t position) 
   const auto row = static_cast<std::int64_t>(batch_.rows.size());
   const auto& tokens = sequence.request->completions[static_cast<std::size_t>(sequence.sample)].tokens;
   batch_.rows.push_back({tokens.back(), static_cast<std::int32_t>(position), sequence.pages.data()});
-  draws_.push_back({static_cast<std::int64_t>(batch_.logit_rows.size()), sequence.request, sequence.sample, {}});
+  add_draw(*sequence.request, sequence.sample);
   batch_.logit_rows.push_back(row);
-  if (tile_of_ == sequence.request && batch_.tiles.back().rows < forward_.attention().tile_rows(position + 1)) {
+  if (tile_of_ == sequence.request && batch_.tiles.back().rows < runner_.tile_rows(position + 1)) {
     ++batch_.tiles.back().rows;
   } else {
     batch_.tiles.push_back({row, 1, sequence.shared});
@@ -415,25 +406,24 @@ void Scheduler::add_decode_row(const Sequence& sequence, std::int64_t position) 
   }
 }
 
-// --- results ---------------------------------------------------------------------------------------------------------
-
-void Scheduler::draw(int thread, std::int64_t index) {
-  Draw& draw = draws_[static_cast<std::size_t>(index)];
-  const Request& request = *draw.request;
-  const auto at = static_cast<std::size_t>(draw.sample);
-  const float* logits = forward_.logits(draw.logits);
-  if (!request.watches.empty() && request.watches[at].forced() >= 0) {
-    draw.result = request.sampler.score(logits, request.watches[at].forced());
-    return;
-  }
-  const Completion& completion = request.completions[at];
-  const auto sample = static_cast<std::uint32_t>(request.asked.first_sample + draw.sample);
-  const double uniform =
-      uniform_at(request.options.seed, request.stream, sample, static_cast<std::uint32_t>(completion.tokens.size()));
-  draw.result = request.sampler.draw(logits, uniform, scratch_[static_cast<std::size_t>(thread)]);
+// The next token of a sample, from the logits of the next of `logit_rows`.
+void Scheduler::add_draw(Request& request, int sample) {
+  const auto at = static_cast<std::size_t>(sample);
+  const auto number = static_cast<std::uint32_t>(request.asked.first_sample + sample);
+  const auto position = static_cast<std::uint32_t>(request.completions[at].tokens.size());
+  DrawOrder order;
+  order.logits = static_cast<std::int64_t>(batch_.logit_rows.size());
+  order.options = &request.options;
+  order.uniform = uniform_at(request.options.seed, request.stream, number, position);
+  if (!request.watches.empty()) order.forced = request.watches[at].forced();
+  batch_.draws.push_back(order);
+  draws_.push_back({&request, sample});
 }
 
-void Scheduler::take_result(const Draw& draw, std::int64_t version, const Engine::OnToken& on_token) {
+// --- results ---------------------------------------------------------------------------------------------------------
+
+void Scheduler::take_result(const Draw& draw, const Drawn& result, std::int64_t version,
+                            const Engine::OnToken& on_token) {
   Request& request = *draw.request;
   const auto index = static_cast<std::size_t>(draw.sample);
   Completion& completion = request.completions[index];
@@ -458,16 +448,16 @@ void Scheduler::take_result(const Draw& draw, std::int64_t version, const Engine
     } else if (!completion.forced.empty()) {
       completion.forced.push_back(0);
     }
-    ruled = watch.push(draw.result.id);
+    ruled = watch.push(result.id);
   }
-  completion.tokens.push_back(draw.result.id);
-  completion.logprobs.push_back(draw.result.logprob);
+  completion.tokens.push_back(result.id);
+  completion.logprobs.push_back(result.logprob);
   ++stats_.new_tokens;
-  if (on_token) on_token(request.asked.tag, completion.sample_index, draw.result.id);
+  if (on_token) on_token(request.asked.tag, completion.sample_index, result.id);
 
   const auto& stops = request.options.stop_ids;
   const auto count = static_cast<std::int64_t>(completion.tokens.size());
-  if (ruled || std::find(stops.begin(), stops.end(), draw.result.id) != stops.end()) {
+  if (ruled || std::find(stops.begin(), stops.end(), result.id) != stops.end()) {
     finish_sample(request, draw.sample, FinishReason::end_of_turn);
   } else if (request.length() + count >= longest(request)) {
     finish_sample(request, draw.sample, FinishReason::length);

@@ -9,22 +9,22 @@
 #include <utility>
 #include <vector>
 
+#include "rollout/batch.h"
 #include "rollout/engine.h"
-#include "rollout/forward.h"
-#include "rollout/sampler.h"
+#include "rollout/model_runner.h"
 
 namespace setrl::rollout {
 
 class Scheduler {
  public:
-  Scheduler(const model::ModelSpec& spec, const Kernels& kernels, KvCache& cache, Forward& forward, int max_batch);
+  Scheduler(const model::ModelSpec& spec, ModelRunner& runner, int max_batch);
 
   std::int64_t submit(GenerationRequest request, const SamplingOptions& options);  // see Engine
   void for_each_in_flight(const Engine::Visit& visit) const;                       // see Engine
   bool cancel(std::int64_t id);
   void cancel_all();
   void drop_cached();  // keys and values of all requests in flight are computed again
-  void step(ThreadTeam& team, std::int64_t version, const Engine::Done& done, const Engine::OnToken& on_token);
+  void step(std::int64_t version, const Engine::Done& done, const Engine::OnToken& on_token);
   std::int64_t in_flight() const { return static_cast<std::int64_t>(requests_.size() + finished_.size()); }
   std::int64_t sequences() const;
   const EngineStats& stats() const { return stats_; }
@@ -33,14 +33,13 @@ class Scheduler {
   enum class Phase : std::uint8_t { fresh, waiting, active, finished };  // waiting: has tokens, but no slot and pages
 
   struct Request {
-    Request(std::int64_t number, GenerationRequest given, const SamplingOptions& how, const Sampler& draws)
-        : id(number), asked(std::move(given)), options(how), sampler(draws) {}
+    Request(std::int64_t number, GenerationRequest given, const SamplingOptions& how)
+        : id(number), asked(std::move(given)), options(how) {}
     std::int64_t id;
     GenerationRequest asked;
     SamplingOptions options;
-    Sampler sampler;
     std::uint64_t stream = 0;
-    std::vector<KvCache::Page> pages;      // of the prompt: computed once, the whole ones shared by the samples
+    std::vector<PagePool::Page> pages;     // of the prompt: computed once, the whole ones shared by the samples
     std::int64_t prefilled = 0;            // positions
     std::int64_t highest = 0;              // positions ever computed, for the count of recomputed ones
     bool resident = false, drawn = false;  // may hold pages; first tokens were drawn
@@ -54,18 +53,16 @@ class Scheduler {
   // A sample that runs.
   struct Sequence {
     Request* request = nullptr;
-    int sample = 0;                    // 0 .. samples - 1
-    std::vector<KvCache::Page> pages;  // the first `shared` belong to the prompt
+    int sample = 0;                     // 0 .. samples - 1
+    std::vector<PagePool::Page> pages;  // the first `shared` belong to the prompt
     std::int64_t shared = 0;
     std::int64_t computed = 0;  // positions whose keys and values are there
     std::int64_t length() const;
   };
-  // One token to draw: from which logits, for which completion.
+  // Whose token a draw is.
   struct Draw {
-    std::int64_t logits = 0;
     Request* request = nullptr;
     int sample = 0;
-    Drawn result;
   };
 
   void check_request(const GenerationRequest& request, const SamplingOptions& options) const;
@@ -75,7 +72,7 @@ class Scheduler {
   void admit();
   bool has_room(const Request& request) const;
   bool start(Request& request, int sample);
-  KvCache::Page acquire(const Request& request, int sample);
+  PagePool::Page acquire(const Request& request, int sample);
   bool evict_younger(std::int64_t id, int sample);
   void preempt(std::size_t index);
   void release(Sequence& sequence);
@@ -85,17 +82,16 @@ class Scheduler {
   void plan(bool decode);
   void plan_prompt(Request& request);
   bool plan_sequence(std::size_t index, bool decode);
-  void add_rows(const std::int32_t* tokens, std::int64_t begin, std::int64_t end, const KvCache::Page* pages);
+  void add_rows(const std::int32_t* tokens, std::int64_t begin, std::int64_t end, const PagePool::Page* pages);
   void add_decode_row(const Sequence& sequence, std::int64_t position);
 
-  void draw(int thread, std::int64_t index);
-  void take_result(const Draw& draw, std::int64_t version, const Engine::OnToken& on_token);
+  void add_draw(Request& request, int sample);
+  void take_result(const Draw& draw, const Drawn& result, std::int64_t version, const Engine::OnToken& on_token);
   void finish_sample(Request& request, int sample, FinishReason reason);
 
   const model::ModelSpec& spec_;
-  const Kernels& kernels_;
-  KvCache& cache_;
-  Forward& forward_;
+  ModelRunner& runner_;
+  PagePool& cache_;
   const std::size_t max_batch_;
 
   std::map<std::int64_t, Request> requests_;  // unfinished, oldest first
@@ -108,8 +104,8 @@ class Scheduler {
   std::int64_t budget_ = 0;             // rows of prompts and recomputation left in this pass
   const Request* tile_of_ = nullptr;    // whose decode rows the last tile holds
   std::vector<std::int32_t> catch_up_;  // tokens of a sequence that is recomputed
-  std::vector<Draw> draws_;
-  std::vector<SamplerScratch> scratch_;
+  std::vector<Draw> draws_;             // of batch_.draws
+  std::vector<Drawn> results_;
   EngineStats stats_;
 };
 
