@@ -25,6 +25,6 @@ command -v nvcc > /dev/null || [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc || -
   say "SKIPPED: the build for GPUs is not checked: there is no nvcc on this machine (launch/setup.sh --cuda brings it)"
   exit 0
 }
-build_targets setrl test_comm_nccl_gpu test_learn_gpu
+build_targets setrl test_comm_nccl_gpu test_learn_gpu test_rollout_gpu
 readelf -d "$setrl" | grep -q 'libnccl' || die "setrl is not linked to NCCL"
 say "the build for GPUs compiles and links: $setrl"

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# On a machine with NVIDIA GPUs: builds for them, runs the tests that need one, and measures what runs on GPUs today: the
+# On a machine with NVIDIA GPUs: builds for them, runs the tests that need one, and measures generation on one GPU, the
 # weight push over NCCL, and the learner. Ends with 2 and says so where there is no GPU.
 #   launch/gpu_check.sh             with what launch/setup.sh --cuda brings (needs the network)
 #   SETRL_TORCH=DIR launch/gpu_check.sh    with a LibTorch that is there; CUDA_HOME and NCCL_HOME may name the rest
-# SETRL_GPU_MODEL=PATH  model whose weights are pushed and trained (default: the quickstart's)
+#   SETRL_BUNDLE=DIR launch/gpu_check.sh   without network, with what launch/bundle.sh gathered
+# SETRL_GPU_MODEL=PATH  model that generates, is trained and pushed (default: the quickstart's)
+# SETRL_PEER=DIR   transformers' generate beside it, as tools/bench_rollout.sh has it; the model is then a Hugging Face folder
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
@@ -15,12 +17,26 @@ nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader >&
 
 "$root/launch/setup.sh" --cuda
 for_gpus
-build_targets test_comm_nccl_gpu test_learn_gpu
+build_targets setrl test_comm_nccl_gpu test_learn_gpu test_rollout_gpu
 say "testing on $gpus GPUs"
 ctest --test-dir "$build" --output-on-failure -L gpu
 
 say "measuring"
 model=${SETRL_GPU_MODEL:-$model_file}
+printf '%-13s %-6s %-7s %-7s %-6s %-10s %-12s %-13s %s\n' program batch prompt new group tokens/s 'decode tok/s' 'memory GB/s' 'of bandwidth'
+decode() { # batch group
+  DEVICE=cuda TURNS=1 SETRL=$setrl MODEL=$model PEERS=hf tools/bench_rollout.sh bfloat16 "$1" 256 256 "$2" | python3 -c '
+import json, sys
+for line in map(json.loads, sys.stdin):
+    print("%-13s %-6d %-7d %-7d %-6s %-10.0f %-12.0f %-13s %s" % (
+        *(line[key] for key in ("peer", "batch", "prompt", "new")), line.get("group", "-"), line["tokens_per_s"],
+        line["decode_tokens_per_s"], line.get("memory_gb_per_s", "-"), line.get("fraction_of_limit", "-")))'
+}
+decode 1 1
+decode 16 1
+decode 64 1
+decode 64 8
+
 printf '%-6s %-9s %-9s %-12s %-10s %-10s %-14s %s\n' GPUs learners replicas 'tensor par.' seconds 'GB/s' 'link GB/s' 'of limit'
 measure() { # ranks learners tensor_parallel
   local line
@@ -57,4 +73,3 @@ for ((ranks = 1; ranks <= gpus; ranks *= 2)); do
   measure_learning "$ranks" no
   measure_learning "$ranks" yes
 done
-say "not measured: generation, which this program does on CPUs only"

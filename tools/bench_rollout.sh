@@ -2,6 +2,7 @@
 # Measures the rollout engine beside others, in turns; one JSON line a run, the machine's load before it in `load`.
 #   tools/bench_rollout.sh DTYPE BATCH PROMPT NEW [GROUP]    e.g. bfloat16 32 256 128, bfloat16 64 256 128 8
 # SETRL=FILE       the program (default build/setrl); SETRL2=FILE: another build of it, measured in the same turns
+# DEVICE=cuda      on a GPU, of a build for them
 # MODEL=DIR        a Hugging Face folder (default: SETRL_PEER/smollm2)
 # SETRL_PEER=DIR   a folder with environments vllm and trl (bin/python) and the scripts vllm_generate.py and hf_generate.py
 #                  (MODEL DTYPE BATCH PROMPT NEW [GROUP])
@@ -21,7 +22,7 @@ line() {
 
 setrl() {
   line "$1" bench rollout --model.path="$model" --model.dtype="$dtype" --bench.batch="$batch" --bench.prompt="$prompt" \
-    --bench.new="$new" --bench.group="$group"
+    --bench.new="$new" --bench.group="$group" --bench.device="${DEVICE:-cpu}"
 }
 
 for ((turn = 0; turn < ${TURNS:-2}; ++turn)); do

@@ -17,7 +17,7 @@ namespace setrl::commands {
 
 namespace {
 
-int bench_rollout(const RunConfig& config) {
+int bench_rollout(const RunConfig& config, comm::Communicator& world) {
   at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
   const roles::Policy policy = roles::open_policy(config);
   const auto& spec = policy.weights->spec();
@@ -28,7 +28,9 @@ int bench_rollout(const RunConfig& config) {
   options.new_tokens = config.bench.new_tokens;
   options.group = config.bench.group;
   options.seed = config.run.seed;
-  auto engine_options = rollout::engine_options(config);
+  const bool cuda = config.bench.device == "cuda";
+  if (cuda) options.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(comm::select_device(world)));
+  auto engine_options = rollout::engine_options(config, options.device);
   engine_options.max_batch = options.batch;
   rollout::Engine engine(spec, dtype, engine_options);
   rollout::load(*policy.weights, engine);
@@ -39,28 +41,34 @@ int bench_rollout(const RunConfig& config) {
     for (std::size_t i = 0; i < rollout::kStages; ++i) object[rollout::kStageNames[i]] = rounded(seconds[i], 1000);
     return object;
   };
-  const nlohmann::ordered_json line = {{"bench", "rollout"},
-                                       {"peer", "setrl"},
-                                       {"cpu", cpu_name()},
-                                       {"kernels", rollout::kernels_of(rollout::best_isa(bfloat16), bfloat16).name},
-                                       {"threads", at::get_num_threads()},
-                                       {"dtype", bfloat16 ? "bfloat16" : "float32"},
-                                       {"batch", options.batch},
-                                       {"prompt", options.prompt},
-                                       {"new", options.new_tokens},
-                                       {"group", options.group},
-                                       {"seconds", rounded(result.seconds, 100)},
-                                       {"tokens_per_s", rounded(result.tokens_per_s, 10)},
-                                       {"decode_tokens_per_s", rounded(result.decode_tokens_per_s, 10)},
-                                       {"prefill_tokens_per_s", rounded(result.prefill_tokens_per_s, 10)},
-                                       {"limit_tokens_per_s", rounded(result.limit_tokens_per_s, 10)},
-                                       {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
-                                       {"prefill_stage_s", stages(result.prefill_stages)},
-                                       {"decode_stage_s", stages(result.decode_stages)},
-                                       {"kv_bytes_per_token", rollout::kv_bytes_per_token(spec, bfloat16)},
-                                       {"kv_cache_bytes", engine_options.kv_cache_bytes},
-                                       {"preemptions", engine.stats().preemptions},
-                                       {"peak_rss_bytes", peak_rss_bytes()}};
+  const char* kernels = cuda ? "cuda" : rollout::kernels_of(rollout::best_isa(bfloat16), bfloat16).name;
+  nlohmann::ordered_json line = {{"bench", "rollout"},
+                                 {"peer", "setrl"},
+                                 {"device", config.bench.device},
+                                 {"cpu", cpu_name()},
+                                 {"kernels", kernels},
+                                 {"threads", at::get_num_threads()},
+                                 {"dtype", bfloat16 ? "bfloat16" : "float32"},
+                                 {"batch", options.batch},
+                                 {"prompt", options.prompt},
+                                 {"new", options.new_tokens},
+                                 {"group", options.group},
+                                 {"seconds", rounded(result.seconds, 100)},
+                                 {"tokens_per_s", rounded(result.tokens_per_s, 10)},
+                                 {"decode_tokens_per_s", rounded(result.decode_tokens_per_s, 10)},
+                                 {"prefill_tokens_per_s", rounded(result.prefill_tokens_per_s, 10)},
+                                 {"limit_tokens_per_s", rounded(result.limit_tokens_per_s, 10)},
+                                 {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},
+                                 {"kv_bytes_per_token", rollout::kv_bytes_per_token(spec, bfloat16)},
+                                 {"kv_cache_bytes", engine_options.kv_cache_bytes},
+                                 {"preemptions", engine.stats().preemptions},
+                                 {"peak_rss_bytes", peak_rss_bytes()}};
+  if (cuda) {
+    line["memory_gb_per_s"] = rounded(result.memory_bytes_per_s / 1e9, 10);
+  } else {
+    line["prefill_stage_s"] = stages(result.prefill_stages);
+    line["decode_stage_s"] = stages(result.decode_stages);
+  }
   fmt::print("{}\n", line.dump());
   return kExitDone;
 }
@@ -111,7 +119,7 @@ int bench(const config::ParsedCommand& command, comm::MpiRuntime& runtime) {
   if (command.subcommand == "store") return bench_store(command.config, world);
   if (world.size() > 1) throw_user_error("setrl bench rollout runs in one process: start it without mpirun");
   SETRL_CHECK(command.subcommand == "rollout", "no code for bench {}", command.subcommand);
-  return bench_rollout(command.config);
+  return bench_rollout(command.config, world);
 }
 
 }  // namespace setrl::commands

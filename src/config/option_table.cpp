@@ -428,7 +428,7 @@ void other_options(Table& t) {
   t.integer("bench.tensor_parallel", &RunConfig::bench, &Bench::tensor_parallel, 1, 1024, "ranks",
             "sync: receiving ranks that hold one model together.", Effect::request);
   t.choice("bench.device", &RunConfig::bench, &Bench::device, {"cpu", "cuda"},
-           "learn: what computes; sync: where the weights are; cuda: one GPU a rank, over NCCL (a build with "
+           "learn, rollout: what computes; sync: where the weights are; cuda: one GPU a rank, over NCCL (a build with "
            "SETRL_CUDA=ON).",
            Effect::request);
 

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "rollout/kv_cache.h"
 
 namespace setrl::rollout {
 
@@ -65,6 +66,34 @@ double product_seconds(const model::ModelSpec& spec, at::ScalarType dtype, int b
   return best_layers * static_cast<double>(spec.layers) / static_cast<double>(layers) + best_head;
 }
 
+double decode_step_bytes(const model::ModelSpec& spec, at::ScalarType dtype, const BenchOptions& options) {
+  const std::int64_t embedding = spec.tied_embeddings ? 0 : spec.vocabulary * spec.hidden;
+  const auto weights =
+      static_cast<double>((spec.parameter_count() - embedding) * static_cast<std::int64_t>(c10::elementSize(dtype)));
+  const double positions = static_cast<double>(options.batch) / options.group * options.prompt +
+                           static_cast<double>(options.batch) * options.new_tokens / 2;
+  return weights + positions * static_cast<double>(kv_bytes_per_token(spec, dtype == at::kBFloat16));
+}
+
+namespace {
+
+// The best of a few copies of 256 MiB, each waited for.
+double copy_bytes_per_s(at::Device device) {
+  const at::Tensor from = at::zeros({std::int64_t{1} << 28}, at::TensorOptions().dtype(at::kByte).device(device));
+  const at::Tensor to = at::empty_like(from);
+  double best = std::numeric_limits<double>::infinity();
+  for (int repeat = 0; repeat < 6; ++repeat) {  // the first one warms up; it cannot be the best
+    from.narrow(0, 0, 1).to(at::kCPU);
+    const Stopwatch clock;
+    to.copy_(from);
+    to.narrow(0, 0, 1).to(at::kCPU);
+    best = std::min(best, clock.seconds());
+  }
+  return 2.0 * static_cast<double>(from.numel()) / best;
+}
+
+}  // namespace
+
 BenchResult bench_rollout(Engine& engine, const model::ModelSpec& spec, at::ScalarType dtype,
                           const BenchOptions& options) {
   if (options.group < 1 || options.batch < 1 || options.batch % options.group != 0 || options.new_tokens < 2) {
@@ -87,7 +116,12 @@ BenchResult bench_rollout(Engine& engine, const model::ModelSpec& spec, at::Scal
       static_cast<double>(options.batch) * (options.new_tokens - 1) / std::max(result.seconds - first, 1e-9);
   result.prefill_tokens_per_s =
       static_cast<double>(options.batch) / options.group * options.prompt / std::max(first, 1e-9);
-  result.limit_tokens_per_s = options.batch / product_seconds(spec, dtype, options.batch);
+  if (options.device.is_cpu()) {
+    result.limit_tokens_per_s = options.batch / product_seconds(spec, dtype, options.batch);
+  } else {
+    result.memory_bytes_per_s = copy_bytes_per_s(options.device);
+    result.limit_tokens_per_s = options.batch * result.memory_bytes_per_s / decode_step_bytes(spec, dtype, options);
+  }
   result.fraction_of_limit = result.decode_tokens_per_s / result.limit_tokens_per_s;
   return result;
 }

@@ -5,11 +5,12 @@
 
 namespace setrl::rollout {
 
-EngineOptions engine_options(const RunConfig& config) {
+EngineOptions engine_options(const RunConfig& config, at::Device device) {
   EngineOptions options;
+  options.device = device;
   options.max_batch = config.rollout.max_batch;
-  options.kv_cache_bytes =
-      config.rollout.kv_cache_bytes > 0 ? config.rollout.kv_cache_bytes : available_memory_bytes() / 2;
+  options.kv_cache_bytes = config.rollout.kv_cache_bytes;
+  if (options.kv_cache_bytes == 0 && device.is_cpu()) options.kv_cache_bytes = available_memory_bytes() / 2;
   options.kv_on_update = config.rollout.kv_on_update == "keep" ? KvOnUpdate::keep : KvOnUpdate::recompute;
   options.pin = config.rollout.pin;
   return options;

@@ -21,8 +21,8 @@ struct TextSide {
   std::string think_open, think_close;  // tags of the think block
 };
 
-// rollout.kv_cache_bytes = 0 becomes half of the memory that is free now.
-EngineOptions engine_options(const RunConfig& config);
+// On CPUs rollout.kv_cache_bytes = 0 becomes half of the memory that is free now.
+EngineOptions engine_options(const RunConfig& config, at::Device device = at::kCPU);
 // `seed` and `temperature` are those of the run unless changed afterwards.
 SamplingOptions sampling_options(const RunConfig& config, const TextSide& text);
 
