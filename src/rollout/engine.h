@@ -82,8 +82,8 @@ class Engine {
   // calls with the same arguments in the same order (of the options' kv_cache_bytes and max_batch the smallest counts),
   // and sees the same results. Sums over ranks are in rank order: results are the same in every run with this number of
   // ranks, and differ from those of one rank by float32 rounding of the two sums a layer. Throws UserError where heads,
-  // kv heads, inner columns or vocabulary do not divide. `ranks` must outlive the engine; on GPUs it is a communicator for
-  // memory of the device (comm/device.h), and its sums are in an order of its own.
+  // kv heads, inner columns or vocabulary do not divide. `ranks` must outlive the engine; on GPUs it is a communicator
+  // for memory of the device (comm/device.h), and its sums are in an order of its own.
   Engine(const model::ModelSpec& spec, at::ScalarType dtype, const EngineOptions& options,
          comm::Communicator* ranks = nullptr);
   Engine(const model::ModelSpec& spec, at::ScalarType dtype, int max_batch, std::optional<Isa> isa = std::nullopt);

@@ -135,7 +135,7 @@ void GpuForward::launch(const PassShape& shape, const GpuKvCache& cache) {
   if (!decodes) return enqueue(shape, cache.view());
   Recorded& recorded = recorded_[shape];
   if (++recorded.passes == 2) {
-    recorded.graph = runtime_.capture([&] { enqueue(shape, cache.view()); });
+    recorded.graph = runtime_.capture([this, shape, view = cache.view()] { enqueue(shape, view); });
   }
   if (recorded.graph == nullptr) return enqueue(shape, cache.view());
   recorded.graph->replay();

@@ -69,8 +69,9 @@ TEST_P(GpuEngine, StaysNearTheEngineOnCpusInBfloat16) {
   const auto requests = some_requests(spec);
   const Gap gap = gap_between(generate(host, requests, sampling), generate(device, requests, sampling));
   EXPECT_GE(gap.tokens, 18);
-  EXPECT_LT(gap.sum / gap.tokens, 0.04);
-  EXPECT_LT(gap.worst, 0.3);
+  // Each of the two is allowed 0.04 from the exact value (engine_test).
+  EXPECT_LT(gap.sum / gap.tokens, 0.06);
+  EXPECT_LT(gap.worst, 0.4);
 }
 
 TEST_P(GpuEngine, ReplaysGraphsWhileItDecodes) {
@@ -101,7 +102,7 @@ TEST_P(GpuEngine, ASmallCacheChangesNoText) {
   const auto wanted = generate(roomy, requests, sampling), got = generate(tight, requests, sampling);
   EXPECT_GT(tight.stats().preemptions, 0);
   EXPECT_EQ(gap_between(wanted, got).different, 0);
-  EXPECT_LT(gap_between(wanted, got).worst, 1e-5);
+  EXPECT_LT(gap_between(wanted, got).worst, 1e-4);
   GenerationRequest large{2, "c", prompt_of(200, spec.vocabulary), 1, 0};
   EXPECT_THROW(tight.submit(large, sampling), UserError);
 }

@@ -99,10 +99,10 @@ TEST_P(GpuSampler, DrawsAsTheEngineOnCpusDoes) {
         ASSERT_TRUE(on_a_border(each, results[i].id, want.id)) << results[i].id << " for " << want.id;
         continue;
       }
-      ASSERT_NEAR(results[i].logprob, want.logprob, 2e-6 * std::max(1.0f, std::abs(want.logprob)));
+      ASSERT_NEAR(results[i].logprob, want.logprob, 5e-6 * std::max(1.0f, std::abs(want.logprob)));
     }
   }
-  EXPECT_LE(different, 2);
+  EXPECT_LE(different, 8);
 }
 
 TEST_P(GpuSampler, HasTheSameBitsWithAnyNumberOfThreads) {
