@@ -124,6 +124,7 @@ RankFile SaveWork::write_shared(const CheckpointFolders& folders, const SaveAgre
     }
   };
   try {
+    if (told_) throw SaveAbandoned();  // in vain: rank 0 was opening already
     const auto pause = [&] {
       if (gives_up() || agreement.stopped() || !agreement.goes_on()) throw SaveAbandoned();
       thread.let_pass();
