@@ -51,6 +51,7 @@ std::vector<Group> usable_groups(std::vector<Group> groups, const ContinuationBo
 class RestoredGroups {
  public:
   explicit RestoredGroups(std::vector<Group> groups);
+  const std::map<std::pair<std::int64_t, std::int64_t>, Group>& by_place() const { return groups_; }  // step, index
   // The group of this place, or null.
   const Group* find(std::int64_t step, std::int64_t index) const;
   std::optional<Group> take(std::int64_t step, std::int64_t index);

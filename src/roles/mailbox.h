@@ -114,7 +114,7 @@ struct EvaluateNote {
 
 // --- about a checkpoint that takes along what is in flight; `step`: its ---
 
-// Root -> leads of rollout ranks: tell what you have.
+// Root -> dispenser -> leads of rollout ranks, behind the items that it gave them: tell what you have.
 struct CutNote {
   static constexpr LetterKind kKind = LetterKind::cut;
   std::int64_t step = 0;

@@ -177,7 +177,12 @@ void Station::receive(const Letter& letter) {
       dispense();
       return;
     }
-    case LetterKind::cut: tell_what_is_begun(letter.note<CutNote>().step); return;
+    case LetterKind::cut:
+      if (letter.source == kRoot)
+        pass_on_cut(letter.note<CutNote>());
+      else
+        tell_what_is_begun(letter.note<CutNote>().step);
+      return;
     case LetterKind::flushed: tell_what_is_not_graded(letter.note<FlushedNote>().step); return;
     case LetterKind::held: learner_->hold(letter.note<HeldNote>().step, letter.group<HeldNote>()); return;
     case LetterKind::told: learner_->told(letter.note<ToldNote>().step); return;
@@ -231,7 +236,15 @@ int Station::tellers() const {
 }
 
 void Station::ask_what_is_in_flight(std::int64_t step) {
-  for (const int rank : session_.plan.leads()) mail_.send(rank, CutNote{step});
+  mail_.send(session_.plan.rollout_ranks.front(), CutNote{step});
+}
+
+// The dispenser has groups in flight where a run was continued a short while ago.
+void Station::pass_on_cut(const CutNote& note) {
+  for (const auto& [place, group] : restored_.by_place()) {
+    mail_.send(owner(session_.plan.learner_ranks, group.index), HeldNote{note.step}, &group);
+  }
+  for (const int rank : session_.plan.leads()) mail_.send(rank, note);
 }
 
 void Station::tell_what_is_begun(std::int64_t step) {

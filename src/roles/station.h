@@ -82,6 +82,7 @@ class Station {
   void take_weights(const PublishedNote& note);
   void dispense();
   std::vector<WorkItem> items_of_round(std::int64_t step, int round, std::int64_t first_index, int count);
+  void pass_on_cut(const CutNote& note);
   void tell_what_is_begun(std::int64_t step);
   void tell_what_is_not_graded(std::int64_t step);
   void tell_all_told(std::int64_t step);
