@@ -72,7 +72,9 @@ void LearnerRole::hold(std::int64_t step, const Group& group) {
 }
 
 void LearnerRole::told(std::int64_t step) {
-  if (cut_ && cut_->step() == step) cut_->told();
+  if (!cut_ || cut_->step() != step) return;
+  cut_->told();
+  if (cut_->waiting() == 0) close_cut();  // the checkpoint waits for nothing else
 }
 
 bool LearnerRole::holds(std::int64_t step, std::int64_t groups) const {

@@ -45,7 +45,7 @@ class LearnerRole {
             int tellers = 0);
   // Ranks that have not told all for the last save yet.
   int cut_waits_for() const { return cut_ ? cut_->waiting() : 0; }
-  // Hands over what is there. Before the next update and the next save.
+  // Hands over what is there: at once when all have told, else before the next update and the next save.
   void close_cut();
   // Before the weights change: waits until a save has its copy of them. `update` does it by itself.
   void settle();
