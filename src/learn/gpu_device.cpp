@@ -11,8 +11,8 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "learn/gpu_ops.h"
 #include "learn/gpu_stream.h"
-#include "learn/tensor_ops.h"
 
 namespace setrl::learn::gpu {
 
