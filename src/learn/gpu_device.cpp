@@ -112,8 +112,8 @@ void StreamedAdamw::update(const at::Tensor& weights, const at::Tensor& moment1,
       there[i] = lane.memory.select(0, i).narrow(0, 0, count);
       there[i].copy_(host[i], true);
     }
-    adamw(there[0], there[1], there[2], gradient.narrow(0, begin, count), step);
-    from_float(there[0], rounded.narrow(0, begin, count));
+    gpu::adamw(there[0], there[1], there[2], gradient.narrow(0, begin, count), step);
+    gpu::from_float(there[0], rounded.narrow(0, begin, count));
     for (int i = 0; i < 3; ++i) host[i].copy_(there[i], true);
   }
 }
