@@ -67,7 +67,9 @@ TEST_F(LearnerOnGpu, LogProbabilitiesAreTheCpus) {
           for (std::size_t i = 0; i < cpu[g][s].size(); ++i) {
             sum += std::abs(cpu[g][s][i] - gpu[g][s][i]);
             ++count;
-            if (bound < 1e-3) EXPECT_NEAR(cpu[g][s][i], gpu[g][s][i], bound) << family;
+            if (bound < 1e-3) {
+              EXPECT_NEAR(cpu[g][s][i], gpu[g][s][i], bound) << family;
+            }
           }
         }
       }
