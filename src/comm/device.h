@@ -1,5 +1,5 @@
-// The GPU of this process, where the build has the NCCL back end (SETRL_CUDA=ON). In other builds each of these throws
-// UserError that says so.
+// The GPU of this process, where the build has the NCCL back end (SETRL_CUDA=ON). In other builds what needs a
+// GPU throws UserError that says so.
 #pragma once
 
 #include <memory>
@@ -8,6 +8,9 @@
 #include "comm/mpi_runtime.h"
 
 namespace setrl::comm {
+
+// Whether this build has the back end.
+bool built_for_devices();
 
 // Whether every host has a GPU for each of its ranks. Collective over `world`; false in builds without the back end.
 bool has_devices(Communicator& world);

@@ -12,6 +12,10 @@ namespace {
 
 }  // namespace
 
+bool built_for_devices() {
+  return false;
+}
+
 bool has_devices(Communicator& /*world*/) {
   return false;
 }

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "comm/device.h"
 #include "commands/commands.h"
 #include "model/model_spec.h"
 #include "roles/policy.h"
@@ -47,8 +48,10 @@ topology::ModelShape planned_shape(const RunConfig& config) {
 
 // What the arithmetic allows and this program does not do.
 void add_missing_back_ends(const RunConfig& config, std::vector<std::string>& misfits) {
-  if (config.machine.device == "gpu") {
-    misfits.push_back("this build of setrl computes on CPUs: the forecast for machine.device = gpu is arithmetic only");
+  if (config.machine.device == "gpu" && !comm::built_for_devices()) {
+    misfits.push_back(
+        "this build of setrl computes on CPUs, but machine.device is gpu: configure it with -DSETRL_CUDA=ON "
+        "(docs/gpu.md)");
   }
 }
 

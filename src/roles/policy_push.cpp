@@ -24,12 +24,12 @@ void PolicyPush::run(std::int64_t version) {
     push_->run(
         version, [this](int unit) { return learner_->own_values(unit); },
         [this](const model::ParameterSpec& parameter, const at::Tensor& part) {
-          engine_->update_part(parameter.name, part.to(at::kCPU));  // where the engine is
+          engine_->update_part(parameter.name, part);
         });
   } else if (learner_ != nullptr && engine_ != nullptr) {
     // Whoever generates learns too, and has all weights at hand.
     learner_->for_each_parameter([this](const model::ParameterSpec& parameter, const at::Tensor& whole) {
-      engine_->update(parameter.name, whole.to(at::kCPU));
+      engine_->update(parameter.name, whole);
     });
   }
   if (engine_ != nullptr) engine_->end_update(version);

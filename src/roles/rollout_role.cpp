@@ -22,7 +22,7 @@ rollout::TextSide text_side(const Policy& policy, const text::Grammar& grammar) 
 
 RolloutRole::RolloutRole(const Session& session)
     : session_(session),
-      engine_(session.policy.weights->spec(), session.dtype, rollout::engine_options(session.config),
+      engine_(session.policy.weights->spec(), session.dtype, rollout::engine_options(session.config, session.device),
               session.groups.replica.get()),
       sampling_(rollout::sampling_options(session.config, text_side(session.policy, session.grammar))),
       push_(session, nullptr, &engine_) {}

@@ -193,6 +193,7 @@ std::vector<Shape> shapes() {
 // Samples of one prompt, rows that stand alone, and consecutive rows of a prompt, of all lengths, in one pass.
 TEST_P(GpuAttention, EqualsThePlainSums) {
   for (const Shape& shape : shapes()) {
+    if (GetParam() == cuda_standin::Order::backward && !shape.bf16) continue;  // the same code, and half the time
     World world(*runtime_, shape);
     const auto prompt = world.sequence(160 + static_cast<std::int64_t>(world.random().below(60)));
     const std::int64_t shared = static_cast<std::int64_t>(prompt.pages.size()) - 1;

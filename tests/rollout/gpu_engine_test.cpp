@@ -37,7 +37,8 @@ std::vector<GenerationRequest> some_requests(const model::ModelSpec& spec) {
 }
 
 TEST_P(GpuEngine, WritesTheTextOfTheEngineOnCpus) {
-  for (const Family family : {Family::llama, Family::qwen2, Family::qwen3}) {
+  for (const Family family : {Family::qwen3, Family::llama, Family::qwen2}) {
+    if (GetParam() == cuda_standin::Order::backward && family != Family::qwen3) break;  // the same kernels
     const auto spec = test::small_spec(family);
     const auto tensors = test::random_tensors(spec);
     Engine host(spec, at::kFloat, options_of(false)), device(spec, at::kFloat, options_of(true));

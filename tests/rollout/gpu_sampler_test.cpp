@@ -64,7 +64,7 @@ SamplingOptions options_of(int kind, RandomStream& random) {
 }
 
 TEST_P(GpuSampler, DrawsAsTheEngineOnCpusDoes) {
-  constexpr int kRounds = 40, kDraws = 24;
+  constexpr int kRounds = 100, kDraws = 24;
   RandomStream random(21, 4);
   SamplerScratch scratch;
   int different = 0;
