@@ -13,11 +13,13 @@ plugins=$libraries/openmpi/lib/openmpi3
 
 # Debian packages whose headers, CMake and pkg-config files, and libraries are taken. Those of the compiler and of the C
 # library belong to the other machine, as do LibTorch and CUDA.
-packages=(libopenmpi-dev libhdf5-dev libboost1.74-dev libboost-program-options1.74-dev libgtest-dev libgmock-dev nlohmann-json3-dev
+packages=(libopenmpi-dev libhdf5-dev libhdf5-openmpi-dev libboost1.74-dev libboost-program-options1.74-dev libgtest-dev libgmock-dev nlohmann-json3-dev
   libspdlog-dev libfmt-dev libpcre2-dev libutf8proc-dev libseccomp-dev)
 foreign=(libc6 libgcc-s1 libstdc++6 libgomp1)
 
 [[ -e $build/.ninja_deps && -x $setrl ]] || die "there is no whole build in $build: run launch/setup.sh --tests first"
+hdf5=serial
+ldd "$setrl" | grep -q libhdf5_openmpi && hdf5=openmpi
 [[ ! -e $bundle ]] || die "$bundle is there already: remove it, or name another folder"
 mkdir -p "$bundle"
 bundle=$(cd "$bundle" && pwd)
@@ -67,8 +69,8 @@ done
 {
   with_links < "$scratch/libraries"
   find "$libraries" -maxdepth 1 \( -name 'libgtest*.a' -o -name 'libgmock*.a' \)
-  printf '%s\n' "$libraries"/lib{boost_program_options,fmt,spdlog,pcre2-8,utf8proc,seccomp,mpi,hdf5_serial}.so
-  ls -d "$libraries"/openmpi/lib/libmpi.so "$libraries"/hdf5/serial/libhdf5.so "$libraries"/hdf5/serial/lib/libhdf5.so 2> /dev/null || true
+  printf '%s\n' "$libraries"/lib{boost_program_options,fmt,spdlog,pcre2-8,utf8proc,seccomp,mpi,"hdf5_$hdf5"}.so
+  ls -d "$libraries"/openmpi/lib/libmpi.so "$libraries"/hdf5/$hdf5/libhdf5.so 2> /dev/null || true
   printf '%s\n' /usr/bin/orterun /usr/bin/orted /usr/bin/pkgconf
   closure /usr/bin/pkgconf | with_links
 } >> "$scratch/files"
@@ -78,7 +80,8 @@ ln -s orterun "$bundle/usr/bin/mpiexec"
 ln -s pkgconf "$bundle/usr/bin/pkg-config"
 
 # What the build and mpirun have to be told, since nothing lies where it was made for.
-cat > "$bundle/env.sh" << 'END'
+printf 'bundle_hdf5=%s\n' "$hdf5" > "$bundle/env.sh"
+cat >> "$bundle/env.sh" << 'END'
 # shellcheck shell=bash
 # Sourced by launch/common.sh where SETRL_BUNDLE names this folder.
 bundle=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -94,8 +97,8 @@ export OMPI_MCA_plm_rsh_agent=${OMPI_MCA_plm_rsh_agent:-/bin/false}  # one host;
 bundle_options=(
   "-DMPI_CXX_SKIP_MPICXX=ON" "-DMPI_CXX_LIB_NAMES=mpi" "-DMPI_mpi_LIBRARY=$bundle_libraries/openmpi/lib/libmpi.so"
   "-DMPI_CXX_HEADER_DIR=$bundle_libraries/openmpi/include" "-DMPIEXEC_EXECUTABLE=$bundle/usr/bin/mpirun"
-  "-DHDF5_ROOT=$bundle/usr" "-DHDF5_C_INCLUDE_DIR=$bundle/usr/include/hdf5/serial"
-  "-DHDF5_hdf5_LIBRARY_RELEASE=$bundle_libraries/libhdf5_serial.so"
+  "-DHDF5_ROOT=$bundle/usr" "-DHDF5_C_INCLUDE_DIR=$bundle/usr/include/hdf5/$bundle_hdf5"
+  "-DHDF5_hdf5_LIBRARY_RELEASE=$bundle_libraries/libhdf5_$bundle_hdf5.so"
 )
 END
 
