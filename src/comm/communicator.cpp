@@ -27,6 +27,11 @@ std::unique_ptr<Request> Communicator::start_reduce_scatter_sum(const float* in,
   return std::make_unique<DoneRequest>();
 }
 
+std::unique_ptr<Request> Communicator::start_all_reduce_sum(float* data, std::size_t count) {
+  all_reduce(data, count, Reduction::sum);
+  return std::make_unique<DoneRequest>();
+}
+
 std::vector<std::vector<std::uint8_t>> all_gather_bytes(Communicator& communicator,
                                                         const std::vector<std::uint8_t>& mine) {
   const auto ranks = static_cast<std::size_t>(communicator.size());

@@ -39,6 +39,9 @@ class Request {
   virtual ~Request() = default;
   // Returns when the collective is done; throws what it failed with. A second call returns at once.
   virtual void wait() = 0;
+  // For memory of a GPU: what the caller puts on the default stream from now on runs after the collective, while the
+  // host goes on at once; the buffers stay as they are and wait() is still to be called. For other memory: wait().
+  virtual void wait_on_device() { wait(); }
 };
 
 class Communicator {
@@ -64,11 +67,12 @@ class Communicator {
   // `in` holds size() * count_per_rank floats; `out` gets this rank's part of the sum. Fixed order of summation.
   virtual void reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) = 0;
 
-  // The same two in the background: they make progress by themselves. Requests of one communicator are served one after
+  // The same in the background: they make progress by themselves. Requests of one communicator are served one after
   // another, so all ranks start them in the same order; other verbs may be called meanwhile. Where the back end has no
   // background (one rank) the work is done before they return.
   virtual std::unique_ptr<Request> start_all_gather(const void* in, std::size_t bytes_per_rank, void* out);
   virtual std::unique_ptr<Request> start_reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank);
+  virtual std::unique_ptr<Request> start_all_reduce_sum(float* data, std::size_t count);
 
   // Bytes of payload that this rank has handed to other ranks since the start, of all verbs and requests that are done.
   // A collective counts as if every byte went straight to whoever needs it: (size - 1) * bytes_per_rank for an

@@ -125,6 +125,11 @@ std::unique_ptr<Request> MpiCommunicator::start_reduce_scatter_sum(const float* 
   return background_->start([&other, in, out, count_per_rank] { other.reduce_scatter_sum(in, out, count_per_rank); });
 }
 
+std::unique_ptr<Request> MpiCommunicator::start_all_reduce_sum(float* data, std::size_t count) {
+  MpiCommunicator& other = in_background();
+  return background_->start([&other, data, count] { other.all_reduce(data, count, Reduction::sum); });
+}
+
 std::uint64_t MpiCommunicator::bytes_sent() const {
   return sent_ + (requests_ ? requests_->bytes_sent() : 0);
 }

@@ -34,6 +34,7 @@ class MpiCommunicator : public Communicator {
   void reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) override;
   std::unique_ptr<Request> start_all_gather(const void* in, std::size_t bytes_per_rank, void* out) override;
   std::unique_ptr<Request> start_reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) override;
+  std::unique_ptr<Request> start_all_reduce_sum(float* data, std::size_t count) override;
   std::uint64_t bytes_sent() const override;
   void send(int destination, int tag, std::vector<std::uint8_t> bytes) override;
   Envelope receive(int source, int tag) override;

@@ -26,7 +26,14 @@ class NcclCommunicator::Ticket {
     --owner_.under_way_;
     owner_.finish(operation_, *done);
   }
-  bool open() const { return done_ != nullptr; }
+  // Work on the default stream waits from now on; the ticket stays open.
+  void hold_callers_stream() {
+    if (!done_) return;
+    owner_.check_usable(operation_.text.c_str());
+    check_cuda(cudaStreamWaitEvent(nullptr, done_->get(), 0), "cudaStreamWaitEvent");
+  }
+  // Whether somebody still wants to know how it ended.
+  bool open() const { return done_ != nullptr && owner_.comm_ != nullptr; }
   const std::string& text() const { return operation_.text; }
 
  private:
@@ -158,10 +165,14 @@ template <typename T>
 void NcclCommunicator::reduce_everywhere(T* data, std::size_t count, Reduction reduction, ncclDataType_t type) {
   if (count == 0 || !is_device_memory(data)) return host_->all_reduce(data, count, reduction);
   if (reduction != Reduction::sum) return reduce_on_host(data, count, reduction);
+  enqueue_sum(data, count, type).wait();
+}
+
+template <typename T>
+NcclCommunicator::Ticket NcclCommunicator::enqueue_sum(T* data, std::size_t count, ncclDataType_t type) {
   count_sent(2 * count * sizeof(T) / static_cast<std::size_t>(size()), size() - 1);
-  launch(collective("all_reduce"), [&] {
-    return ncclAllReduce(data, data, count, type, ncclSum, comm_, stream_.get());
-  }).wait();
+  return launch(collective("all_reduce"),
+                [&] { return ncclAllReduce(data, data, count, type, ncclSum, comm_, stream_.get()); });
 }
 
 template <typename T>
@@ -202,13 +213,10 @@ void NcclCommunicator::reduce_scatter_sum(const float* in, float* out, std::size
   enqueue_reduce_scatter(in, out, count_per_rank).wait();
 }
 
-namespace {
-
-template <typename Ticket>
-class NcclRequest : public Request {
+class NcclCommunicator::TicketRequest : public Request {
  public:
-  explicit NcclRequest(Ticket ticket) : ticket_(std::move(ticket)) {}
-  ~NcclRequest() override {
+  explicit TicketRequest(Ticket ticket) : ticket_(std::move(ticket)) {}
+  ~TicketRequest() override {
     if (!ticket_.open()) return;
     try {
       ticket_.wait();
@@ -217,22 +225,26 @@ class NcclRequest : public Request {
     }
   }
   void wait() override { ticket_.wait(); }
+  void wait_on_device() override { ticket_.hold_callers_stream(); }
 
  private:
   Ticket ticket_;
 };
 
-}  // namespace
-
 std::unique_ptr<Request> NcclCommunicator::start_all_gather(const void* in, std::size_t bytes_per_rank, void* out) {
   if (bytes_per_rank == 0 || !is_device_memory(out)) return host_->start_all_gather(in, bytes_per_rank, out);
-  return std::make_unique<NcclRequest<Ticket>>(enqueue_all_gather(in, bytes_per_rank, out));
+  return std::make_unique<TicketRequest>(enqueue_all_gather(in, bytes_per_rank, out));
 }
 
 std::unique_ptr<Request> NcclCommunicator::start_reduce_scatter_sum(const float* in, float* out,
                                                                     std::size_t count_per_rank) {
   if (count_per_rank == 0 || !is_device_memory(out)) return host_->start_reduce_scatter_sum(in, out, count_per_rank);
-  return std::make_unique<NcclRequest<Ticket>>(enqueue_reduce_scatter(in, out, count_per_rank));
+  return std::make_unique<TicketRequest>(enqueue_reduce_scatter(in, out, count_per_rank));
+}
+
+std::unique_ptr<Request> NcclCommunicator::start_all_reduce_sum(float* data, std::size_t count) {
+  if (count == 0 || !is_device_memory(data)) return host_->start_all_reduce_sum(data, count);
+  return std::make_unique<TicketRequest>(enqueue_sum(data, count, ncclFloat32));
 }
 
 void NcclCommunicator::exchange(const Parcels& sends, const Parcels& receives) {

@@ -47,6 +47,7 @@ class NcclCommunicator : public Communicator {
   // A request must not outlive its communicator.
   std::unique_ptr<Request> start_all_gather(const void* in, std::size_t bytes_per_rank, void* out) override;
   std::unique_ptr<Request> start_reduce_scatter_sum(const float* in, float* out, std::size_t count_per_rank) override;
+  std::unique_ptr<Request> start_all_reduce_sum(float* data, std::size_t count) override;
   std::uint64_t bytes_sent() const override { return sent_ + host_->bytes_sent(); }
   void send(int destination, int tag, std::vector<std::uint8_t> bytes) override {
     host_->send(destination, tag, std::move(bytes));
@@ -59,6 +60,7 @@ class NcclCommunicator : public Communicator {
 
  private:
   class Ticket;
+  class TicketRequest;
 
   // Puts NCCL work on the stream: after the caller's, `enqueue` returns NCCL's result code.
   template <typename Enqueue>
@@ -72,6 +74,8 @@ class NcclCommunicator : public Communicator {
   void guarded(const Wait& wait);
   template <typename T>
   void reduce_everywhere(T* data, std::size_t count, Reduction reduction, ncclDataType_t type);
+  template <typename T>
+  Ticket enqueue_sum(T* data, std::size_t count, ncclDataType_t type);
   template <typename T>
   void reduce_on_host(T* data, std::size_t count, Reduction reduction);
   void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind);

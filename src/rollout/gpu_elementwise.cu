@@ -34,25 +34,27 @@ __global__ void embed_kernel(const T* table, const std::int32_t* tokens, std::in
 }
 
 template <typename T>
-__global__ void add_norm_kernel(float* residual, const float* addend, const float* weight, float epsilon,
+__global__ void add_norm_kernel(float* residual, Addend addend, const float* weight, float epsilon, std::int64_t rows,
                                 std::int64_t hidden, T* out) {
   __shared__ float scratch[cuda::kWarp];
   float* row = residual + static_cast<std::int64_t>(blockIdx.x) * hidden;
-  const float* more = addend == nullptr ? nullptr : addend + static_cast<std::int64_t>(blockIdx.x) * hidden;
+  const std::int64_t width = hidden / addend.parts;  // columns of a part
+  const float* more = addend.data == nullptr ? nullptr : addend.data + static_cast<std::int64_t>(blockIdx.x) * width;
+  const auto place = [&](std::int64_t column) { return column / width * rows * width + column % width; };
   T* to = out + static_cast<std::int64_t>(blockIdx.x) * hidden;
   float sum = 0;
-  const std::int64_t whole = hidden % 4 == 0 ? hidden / 4 : 0;  // four at once where rows are aligned
+  const std::int64_t whole = width % 4 == 0 ? hidden / 4 : 0;  // four at once where rows are aligned
   for (std::int64_t i = threadIdx.x; i < whole; i += blockDim.x) {
     float4 x = reinterpret_cast<const float4*>(row)[i];
     if (more != nullptr) {
-      const float4 y = reinterpret_cast<const float4*>(more)[i];
+      const float4 y = *reinterpret_cast<const float4*>(more + place(4 * i));
       x = {x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w};
       reinterpret_cast<float4*>(row)[i] = x;
     }
     sum += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
   }
   for (std::int64_t i = 4 * whole + threadIdx.x; i < hidden; i += blockDim.x) {
-    const float x = more == nullptr ? row[i] : row[i] + more[i];
+    const float x = more == nullptr ? row[i] : row[i] + more[place(i)];
     row[i] = x;
     sum += x * x;
   }
@@ -160,16 +162,16 @@ void embed(const void* table, bool bf16, const std::int32_t* tokens, std::int64_
   }
 }
 
-void add_norm(float* residual, const float* addend, const float* weight, float epsilon, std::int64_t rows,
+void add_norm(float* residual, const Addend& addend, const float* weight, float epsilon, std::int64_t rows,
               std::int64_t hidden, void* out, bool bf16, Stream stream) {
   const auto on = static_cast<cudaStream_t>(stream);
   const dim3 threads(threads_for(hidden));
   if (bf16) {
-    cuda::launch(add_norm_kernel<__nv_bfloat16>, grid_of(rows), threads, 0, on, residual, addend, weight, epsilon,
+    cuda::launch(add_norm_kernel<__nv_bfloat16>, grid_of(rows), threads, 0, on, residual, addend, weight, epsilon, rows,
                  hidden, static_cast<__nv_bfloat16*>(out));
   } else {
-    cuda::launch(add_norm_kernel<float>, grid_of(rows), threads, 0, on, residual, addend, weight, epsilon, hidden,
-                 static_cast<float*>(out));
+    cuda::launch(add_norm_kernel<float>, grid_of(rows), threads, 0, on, residual, addend, weight, epsilon, rows,
+                 hidden, static_cast<float*>(out));
   }
 }
 

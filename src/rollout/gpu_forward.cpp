@@ -21,7 +21,8 @@ GpuForward::GpuForward(Runtime& runtime, const GpuWeights& weights, bool bf16, s
     : runtime_(runtime),
       weights_(weights),
       spec_(weights.local()),
-      comm_(weights.shard().comm),
+      sums_(runtime, weights.shard().comm),
+      alone_(weights.shard().comm == nullptr),
       bf16_(bf16),
       plan_(spec_.heads / spec_.kv_heads) {
   rows_ = padded_count(rows);
@@ -45,7 +46,7 @@ void GpuForward::make_buffers() {
   b.last_residual = at::empty({logit_rows_, spec_.hidden}, plain);
   b.last_attended = at::empty({logit_rows_, q}, stored);
   b.logits = at::empty({logit_rows_, vocabulary}, plain);
-  if (comm_ != nullptr) {
+  if (!alone_) {
     b.local_logits = at::empty({logit_rows_, spec_.vocabulary}, plain);
     b.gathered = at::empty({ranks * logit_rows_, spec_.vocabulary}, plain);
   }
@@ -123,6 +124,7 @@ void GpuForward::run(const Batch& batch, GpuKvCache& cache, std::vector<Drawn>& 
       host_results_.narrow(0, 0, wanted).copy_(buffers_.results.narrow(0, 0, wanted), true);
     }
   });
+  sums_.wait();
   runtime_.wait();
   results.resize(draws);
   const auto* drawn = draws > 0 ? static_cast<const DrawResult*>(host_results_.data_ptr()) : nullptr;
@@ -131,7 +133,7 @@ void GpuForward::run(const Batch& batch, GpuKvCache& cache, std::vector<Drawn>& 
 
 void GpuForward::launch(const PassShape& shape, const GpuKvCache& cache) {
   // Prompts are long and of any shape: nothing is won by recording them.
-  const bool decodes = shape.every_row && shape.draws == shape.rows && comm_ == nullptr;
+  const bool decodes = shape.every_row && shape.draws == shape.rows && alone_;
   if (!decodes) return enqueue(shape, cache.view());
   Recorded& recorded = recorded_[shape];
   if (++recorded.passes == 2) {
@@ -139,11 +141,6 @@ void GpuForward::launch(const PassShape& shape, const GpuKvCache& cache) {
   }
   if (recorded.graph == nullptr) return enqueue(shape, cache.view());
   recorded.graph->replay();
-}
-
-void GpuForward::add_over_ranks(const at::Tensor& values, std::int64_t rows) {
-  if (comm_ == nullptr) return;
-  comm_->all_reduce(floats(values), static_cast<std::size_t>(rows * spec_.hidden), comm::Reduction::sum);
 }
 
 void GpuForward::enqueue(const PassShape& shape, const Cache& cache) {
@@ -177,8 +174,8 @@ void GpuForward::enqueue(const PassShape& shape, const Cache& cache) {
   embed(weights_.embedding().data_ptr(), bf16_, planned<std::int32_t>(layout.tokens),
         weights_.shard().begin(weights_.spec().vocabulary), spec_.vocabulary, shape.rows, spec_.hidden,
         floats(b.residual), stream);
-  add_over_ranks(b.residual, shape.rows);
-  add_norm(floats(b.residual), nullptr, floats(weights_.layer(0).input_norm), epsilon, shape.rows, spec_.hidden,
+  sums_.add(b.residual.narrow(0, 0, shape.rows));
+  add_norm(floats(b.residual), {}, floats(weights_.layer(0).input_norm), epsilon, shape.rows, spec_.hidden,
            b.normed.data_ptr(), bf16_, stream);
   for (std::int64_t i = 0; i < spec_.layers; ++i) {
     const GpuLayerWeights& layer = weights_.layer(i);
@@ -215,28 +212,24 @@ void GpuForward::finish_layer(std::int64_t index, std::int64_t rows, const at::T
   const GpuLayerWeights& layer = weights_.layer(index);
   const Stream stream = runtime_.stream();
   const auto epsilon = static_cast<float>(spec_.norm_epsilon);
-  const at::Tensor sum = b.sum.narrow(0, 0, rows);
-  runtime_.product(attended.narrow(0, 0, rows), layer.out, sum);
-  add_over_ranks(sum, rows);
-  add_norm(floats(residual), floats(sum), floats(layer.post_norm), epsilon, rows, spec_.hidden, b.normed.data_ptr(),
+  const Addend attention = sums_.project(attended.narrow(0, 0, rows), layer.out, b.sum);
+  add_norm(floats(residual), attention, floats(layer.post_norm), epsilon, rows, spec_.hidden, b.normed.data_ptr(),
            bf16_, stream);
   runtime_.product(b.normed.narrow(0, 0, rows), layer.gate_up, b.gate_up.narrow(0, 0, rows));
   silu_mul(floats(b.gate_up), rows, spec_.inner, b.inner.data_ptr(), bf16_, stream);
-  runtime_.product(b.inner.narrow(0, 0, rows), layer.down, sum);
-  add_over_ranks(sum, rows);
+  const Addend inner = sums_.project(b.inner.narrow(0, 0, rows), layer.down, b.sum);
   const at::Tensor& next = index + 1 < spec_.layers ? weights_.layer(index + 1).input_norm : weights_.final_norm();
-  add_norm(floats(residual), floats(sum), floats(next), epsilon, rows, spec_.hidden, b.normed.data_ptr(), bf16_,
-           stream);
+  add_norm(floats(residual), inner, floats(next), epsilon, rows, spec_.hidden, b.normed.data_ptr(), bf16_, stream);
 }
 
 void GpuForward::make_logits(std::int64_t rows) {
   const Buffers& b = buffers_;
   const at::Tensor normed = b.normed.narrow(0, 0, rows);
-  if (comm_ == nullptr) return runtime_.product(normed, weights_.head(), b.logits.narrow(0, 0, rows));
+  if (alone_) return runtime_.product(normed, weights_.head(), b.logits.narrow(0, 0, rows));
   const std::int64_t ranks = weights_.shard().ranks;
-  runtime_.product(normed, weights_.head(), b.local_logits.narrow(0, 0, rows));
-  comm_->all_gather(floats(b.local_logits), static_cast<std::size_t>(rows * spec_.vocabulary) * sizeof(float),
-                    floats(b.gathered));
+  const at::Tensor local = b.local_logits.narrow(0, 0, rows);
+  runtime_.product(normed, weights_.head(), local);
+  sums_.gather(local, b.gathered);
   b.logits.narrow(0, 0, rows)
       .view({rows, ranks, spec_.vocabulary})
       .copy_(b.gathered.narrow(0, 0, ranks * rows).view({ranks, rows, spec_.vocabulary}).transpose(0, 1));

@@ -6,7 +6,7 @@
 // copies the drawn tokens back and waits once. It needs the tokens of a pass before the next one, for stop rules,
 // forced tokens and pages; logits and everything else stay on the device.
 //
-// With tensor parallelism the sums over the ranks are `comm`'s, one after another with the launches: no graphs.
+// With tensor parallelism the sums over the ranks are queued among the launches (gpu_rank_sums.h): no graphs.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -19,6 +19,7 @@
 #include "rollout/batch.h"
 #include "rollout/gpu_kv_cache.h"
 #include "rollout/gpu_pass_plan.h"
+#include "rollout/gpu_rank_sums.h"
 #include "rollout/gpu_weights.h"
 
 namespace setrl::rollout::gpu {
@@ -35,7 +36,7 @@ class GpuForward {
 
  private:
   struct Buffers {
-    at::Tensor residual, sum;                 // [M, E] float32; sum: what a projection adds to it
+    at::Tensor residual, sum;                 // [M, E] float32; sum: what a projection adds to it, in parts
     at::Tensor qkv, gate_up;                  // [M, (H + 2 N) D], [M, 2 I] float32
     at::Tensor normed, attended, inner;       // [M, E], [M, H D], [M, I] of the storage type
     at::Tensor last_residual, last_attended;  // [L, ..]: of the rows whose logits are wanted
@@ -59,14 +60,14 @@ class GpuForward {
   void enqueue(const PassShape& shape, const Cache& cache);
   void finish_layer(std::int64_t layer, std::int64_t rows, const at::Tensor& residual, const at::Tensor& attended);
   void make_logits(std::int64_t rows);
-  void add_over_ranks(const at::Tensor& values, std::int64_t rows);
   template <typename T>
   const T* planned(std::int64_t offset) const;
 
   Runtime& runtime_;
   const GpuWeights& weights_;
   const model::ModelSpec& spec_;  // this rank's part
-  comm::Communicator* const comm_;
+  RankSums sums_;
+  const bool alone_;  // no tensor parallelism
   const bool bf16_;
   PassPlan plan_;
   std::int64_t rows_ = 0, logit_rows_ = 0, partials_ = 0, draws_ = 0;  // what the buffers hold

@@ -44,8 +44,14 @@ struct PageTable {
 void embed(const void* table, bool bf16, const std::int32_t* tokens, std::int64_t first_id, std::int64_t vocabulary,
            std::int64_t rows, std::int64_t hidden, float* out, Stream stream);
 
-// residual += addend (null: nothing) [M, E] float32; out = residual / rms(residual) * weight as T.
-void add_norm(float* residual, const float* addend, const float* weight, float epsilon, std::int64_t rows,
+// What is added to the rows of a residual stream: [parts, M, E / parts] float32, so parts of the columns, each of all
+// rows, one after another; null: nothing.
+struct Addend {
+  const float* data = nullptr;
+  std::int64_t parts = 1;  // a divisor of E
+};
+// residual [M, E] float32 += addend; out [M, E] = residual / rms(residual) * weight as T.
+void add_norm(float* residual, const Addend& addend, const float* weight, float epsilon, std::int64_t rows,
               std::int64_t hidden, void* out, bool bf16, Stream stream);
 
 // Of the norms and biases, null: the family has none.

@@ -33,6 +33,8 @@ class Runtime {
   virtual void on_stream(const std::function<void()>& work) = 0;
   // out [m, n] = a [m, k] * b [n, k]^T, summed in float32; a and b of one storage type, out float32, all contiguous.
   virtual void product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& out) = 0;
+  // How many bytes of a sum over ranks are worth a collective of their own, beside the product of the next ones.
+  virtual std::int64_t sum_part_bytes() const = 0;
   // Records what `work` puts on the stream, without running it; null where this runtime has no graphs.
   virtual std::unique_ptr<Graph> capture(const std::function<void()>& work) = 0;
   virtual void wait() = 0;          // for what is on the stream; throws what went wrong there

@@ -151,8 +151,8 @@ TEST_P(AnyLimits, ReduceScatterIsAPartOfTheSum) {
 TEST_P(AnyLimits, RequestsEqualTheirVerbs) {
   const auto ranks = static_cast<std::size_t>(world().size());
   struct Both {
-    std::vector<float> whole, part, gathered;
-    std::unique_ptr<Request> scatter, gather;
+    std::vector<float> whole, part, gathered, sum;
+    std::unique_ptr<Request> scatter, gather, reduce;
   };
   std::vector<Both> running(kSizes.size());
   for (std::size_t i = 0; i < kSizes.size(); ++i) {
@@ -162,16 +162,21 @@ TEST_P(AnyLimits, RequestsEqualTheirVerbs) {
     both.gathered.resize(both.whole.size());
     both.scatter = world().start_reduce_scatter_sum(both.whole.data(), both.part.data(), kSizes[i]);
     both.gather = world().start_all_gather(both.whole.data(), kSizes[i] * sizeof(float), both.gathered.data());
+    both.sum = both.whole;
+    both.reduce = world().start_all_reduce_sum(both.sum.data(), kSizes[i]);
     double one = 1;
     world().all_reduce(&one, 1, Reduction::sum);
     EXPECT_EQ(one, world().size());
   }
   for (std::size_t i = kSizes.size(); i-- > 0;) {
     Both& both = running[i];
+    both.reduce->wait_on_device();  // memory of the host: as wait()
     both.gather->wait();
     both.scatter->wait();
     both.scatter->wait();
-    std::vector<float> part(kSizes[i]), gathered(both.whole.size());
+    std::vector<float> part(kSizes[i]), gathered(both.whole.size()), sum = both.whole;
+    world().all_reduce(sum.data(), kSizes[i], Reduction::sum);
+    EXPECT_TRUE(same_bits(both.sum, sum)) << kSizes[i];
     world().reduce_scatter_sum(both.whole.data(), part.data(), kSizes[i]);
     world().all_gather(both.whole.data(), kSizes[i] * sizeof(float), gathered.data());
     EXPECT_TRUE(same_bits(both.part, part)) << kSizes[i];
@@ -207,6 +212,7 @@ TEST(Traffic, CountsTheBytesThatLeaveThisRank) {
   EXPECT_EQ(sent_by([&] { world().start_all_gather(values.data(), 4000, out.data())->wait(); }), (ranks - 1) * 4000);
   EXPECT_EQ(sent_by([&] { world().reduce_scatter_sum(values.data(), out.data(), 1000); }), (ranks - 1) * 4000);
   EXPECT_EQ(sent_by([&] { world().all_reduce(out.data(), 1000 * ranks, Reduction::sum); }), 2 * (ranks - 1) * 4000);
+  EXPECT_EQ(sent_by([&] { world().start_all_reduce_sum(out.data(), 1000 * ranks)->wait(); }), 2 * (ranks - 1) * 4000);
   EXPECT_EQ(sent_by([&] { world().broadcast(out.data(), 4000, 0); }), world().rank() == 0 ? (ranks - 1) * 4000 : 0);
   const int next = (world().rank() + 1) % world().size(),
             before = (world().rank() + world().size() - 1) % world().size();

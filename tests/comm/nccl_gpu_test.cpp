@@ -22,6 +22,10 @@ class DeviceFloats {
   DeviceFloats(const DeviceFloats&) = delete;
   DeviceFloats& operator=(const DeviceFloats&) = delete;
   float* data() const { return static_cast<float*>(data_); }
+  // On the default stream; the host goes on.
+  void take(const DeviceFloats& other) const {
+    check_cuda(cudaMemcpyAsync(data_, other.data_, count_ * sizeof(float), cudaMemcpyDeviceToDevice, nullptr), "copy");
+  }
   std::vector<float> values() const {
     std::vector<float> result(count_);
     check_cuda(cudaMemcpy(result.data(), data_, count_ * sizeof(float), cudaMemcpyDeviceToHost), "cudaMemcpy");
@@ -64,6 +68,19 @@ TEST_F(Gpus, DoEveryVerb) {
   gpus_->all_reduce(reduced.data(), kCount, Reduction::sum);
   EXPECT_EQ(reduced.values(), std::vector<float>(kCount, sum_of_ranks));
   gpus_->all_reduce(reduced.data(), 1, Reduction::max);
+
+  // Both sums are queued before the host waits; the caller's own copy comes between them.
+  const DeviceFloats queued(std::vector<float>(kCount, 1)), copy(std::vector<float>(kCount, -1));
+  const auto once = gpus_->start_all_reduce_sum(queued.data(), kCount);
+  once->wait_on_device();
+  copy.take(queued);
+  const auto twice = gpus_->start_all_reduce_sum(queued.data(), kCount);
+  twice->wait_on_device();
+  twice->wait();
+  once->wait();
+  const auto n = static_cast<float>(ranks());
+  EXPECT_EQ(copy.values(), std::vector<float>(kCount, n));
+  EXPECT_EQ(queued.values(), std::vector<float>(kCount, n * n));
 
   const DeviceFloats told(std::vector<float>(kCount, rank()));
   gpus_->broadcast(told.data(), kCount * sizeof(float), gpus_->size() - 1);

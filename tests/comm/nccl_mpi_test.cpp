@@ -99,6 +99,32 @@ TEST_F(Nccl, MixedWorkKeepsItsOrder) {
   }
 }
 
+// The caller's stream waits for the collectives, the host for none of them: it has queued everything before the first
+// of the caller's own work is done.
+TEST_F(Nccl, TheDeviceWaitsWhereTheHostGoesOn) {
+  std::vector<float> values(1000, static_cast<float>(rank())), seen(1000, -1), all(static_cast<std::size_t>(ranks()));
+  bool started = false;
+  standin::queue_on_default_stream(50, [&] { started = true; });
+  const auto first = nccl_->start_all_reduce_sum(values.data(), values.size());
+  first->wait_on_device();
+  standin::queue_on_default_stream(0, [&] {
+    seen = values;
+    std::fill(values.begin(), values.end(), 1);
+  });
+  const auto second = nccl_->start_all_reduce_sum(values.data(), values.size());
+  second->wait_on_device();
+  const float mine = static_cast<float>(rank());
+  const auto third = nccl_->start_all_gather(&mine, 4, all.data());
+  EXPECT_FALSE(started);
+  third->wait();
+  second->wait();
+  first->wait();
+  EXPECT_EQ(seen, std::vector<float>(1000, static_cast<float>(sum_of_ranks())));
+  EXPECT_EQ(values, std::vector<float>(1000, static_cast<float>(ranks())));
+  EXPECT_EQ(all.back(), static_cast<float>(ranks() - 1));
+  first->wait_on_device();  // nothing is left to wait for
+}
+
 // Memory of the host does not touch NCCL at all, so it still works where that has ended.
 TEST_F(Nccl, HostMemoryGoesTheOtherWay) {
   nccl_->abort("for the test");
@@ -214,9 +240,11 @@ TEST_F(Nccl, ADeadlineOfARequestIsMetByItsWait) {
     std::vector<float> values(static_cast<std::size_t>(ranks()));
     const auto first = nccl_->start_all_gather(values.data() + rank(), 4, values.data());
     const auto second = nccl_->start_all_gather(values.data() + rank(), 4, values.data());
+    const auto third = nccl_->start_all_reduce_sum(values.data(), 1);
     EXPECT_THAT(error_of([&] { first->wait(); }), HasSubstr("all_gather #2 of 'gpus' over NCCL waited longer"));
     EXPECT_THAT(error_of([&] { second->wait(); }), AllOf(HasSubstr("has ended"), HasSubstr("all_gather #2")));
     EXPECT_EQ(error_of([&] { second->wait(); }), "no error");  // it has been told
+    EXPECT_THAT(error_of([&] { third->wait_on_device(); }), AllOf(HasSubstr("has ended"), HasSubstr("all_reduce #4")));
   });
 }
 

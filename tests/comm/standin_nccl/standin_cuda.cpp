@@ -11,12 +11,17 @@
 struct StandinStream {
   std::deque<std::function<bool()>> work;
   std::uint64_t queued = 0, done = 0;
+  bool polling = false;
 
+  // Streams may wait for each other: what is being polled is not polled once more from within.
   void poll() {
+    if (polling) return;
+    polling = true;
     while (!work.empty() && work.front()()) {
       work.pop_front();
       ++done;
     }
+    polling = false;
   }
 };
 
