@@ -447,6 +447,12 @@ class Commands(Program):
         self.assertIn("--learn.clip_low", self.call("train", "--help"))
         self.assertIn("verifier", self.call("train", "--dry-run", ranks=3))
 
+    def test_what_cannot_be_printed_is_an_error(self):
+        for arguments in (["--version"], ["plan", "--help"]):
+            with open("/dev/full", "w") as full:
+                ended = subprocess.run([SETRL, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual((ended.returncode, ended.stderr), (2, "setrl: error: standard output cannot be written\n"))
+
 
 if __name__ == "__main__":
     unittest.main()
