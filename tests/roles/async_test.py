@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from program_test import MOVING, Program, project_python
+from program_test import MOVING, WIDE, Program, project_python
 
 # A program for the project's Python: of each trajectory part the problems, with their steps, and the versions of tokens.
 READ = """
@@ -209,6 +209,7 @@ class Faults(AsyncProgram):
 class InFlight(AsyncProgram):
     """Groups of later steps that a checkpoint takes along: a continuation trains them, not others in their place."""
 
+    SHAPE = WIDE
     SPLITS = [(4, 2, 1, 1), (5, 2, 2, 1), (4, 2, 1, 2), (3, 1, 1, 1)]  # ranks; those that generate, verify, hold one model together
 
     def split(self, number):

@@ -22,8 +22,10 @@ logprob_gap_mean logprob_gap_max staleness learning_rate rollout_s verify_s lear
 rollout_tokens_per_s learn_tokens_per_s peak_rss_bytes""".split()
 
 
-# A quarter of the tiny model: for tests that teach it the format first.
-SMALL = ["--model.random_hidden=64", "--model.random_layers=2"]
+# A quarter of the tiny model: what is tested here is the same in any size.
+SHAPE = ["--model.random_hidden=64", "--model.random_layers=2", "--model.random_vocabulary=1024"]
+# With two kv heads, for two ranks that hold one model together.
+WIDE = ["--model.random_hidden=128", "--model.random_layers=2", "--model.random_vocabulary=1024"]
 
 # The random model's sets are all malformed and give no gradient. These options do: the decay moves the weights away from the
 # reference, and the KL term pulls them back.
@@ -34,6 +36,7 @@ class Program(unittest.TestCase):
     """A fresh folder for each test, and how the program is called."""
 
     PATIENCE_S = 240
+    SHAPE = SHAPE  # of the random model
 
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="setrl-test-")
@@ -45,6 +48,8 @@ class Program(unittest.TestCase):
     def command(self, command, *options, ranks=1):
         launcher = ["mpirun", "--quiet", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
         config = ["--config", os.path.join(SOURCE, "configs/demo_tiny.cfg")] if command in ("train", "sft", "eval", "ask") else []
+        if config and not any("random_hidden" in option for option in options):
+            config += self.SHAPE
         return launcher + [SETRL, command, *config, *options]
 
     def start(self, *arguments, **keywords):
@@ -84,8 +89,7 @@ class Splits(Program):
 
     def expect_moved(self, *names):
         """The runs changed their weights, and after the first step by a gradient too: equal weights say something."""
-        self.call("export", "--model.path=random", "--model.random_hidden=128", "--model.random_layers=4",
-                  "--model.random_vocabulary=1024", f"--output={self.path('start')}")
+        self.call("export", "--model.path=random", *SHAPE, f"--output={self.path('start')}")
         with open(self.path("start/model.safetensors"), "rb") as file:
             start = file.read()
         for name in names:
@@ -203,8 +207,7 @@ class Adapters(Program):
         merged_folder, adapter_folder, base_folder = (self.path(name) for name in ("merged", "adapters", "base"))
         self.call("export", self.path("whole"), f"--output={merged_folder}")
         self.call("export", self.path("whole"), f"--output={adapter_folder}", "--export.format=peft")
-        shape = ["--model.random_hidden=128", "--model.random_layers=4", "--model.random_vocabulary=1024"]
-        self.call("export", "--model.path=random", *shape, f"--output={base_folder}")
+        self.call("export", "--model.path=random", *SHAPE, f"--output={base_folder}")
         with open(os.path.join(adapter_folder, "adapter_config.json")) as file:
             config = json.load(file)
         self.assertEqual((config["peft_type"], config["r"], config["lora_alpha"], config["target_modules"]),
@@ -212,7 +215,7 @@ class Adapters(Program):
         adapters = self.tensors(os.path.join(adapter_folder, "adapter_model.safetensors"))
         merged = self.tensors(os.path.join(merged_folder, "model.safetensors"))
         base = self.tensors(os.path.join(base_folder, "model.safetensors"))
-        self.assertEqual(len(adapters), 4 * 3 * 2)
+        self.assertEqual(len(adapters), 2 * 3 * 2)  # of each layer three modules, with an A and a B
         moved = 0
         for name, (size, before) in base.items():
             after = merged[name][1]
@@ -296,7 +299,7 @@ class Evaluation(Program):
             return json.load(file)
 
     def test_modes_files_figures_and_report(self):
-        self.call("sft", f"--run.dir={self.path('sft')}", *SMALL, "--sft.cases=256", "--sft.epochs=6", "--sft.learning_rate=6e-3")
+        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=256", "--sft.epochs=6", "--sft.learning_rate=6e-3")
         self.modes_equal_an_independent_calculation_and_can_be_drawn()
         self.a_run_evaluates_in_another_mode_and_is_reported()
 
@@ -380,7 +383,7 @@ class OwnTask(Program):
                          f"--verify.external={command}", *self.options, *options, code=code, ranks=ranks)
 
     def test_an_external_verifier_decides_and_its_failures_are_no_zeros(self):
-        self.call("sft", f"--run.dir={self.path('sft')}", *SMALL, "--sft.cases=48", "--sft.epochs=40", "--sft.learning_rate=2e-3", *self.options)
+        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=48", "--sft.epochs=40", "--sft.learning_rate=2e-3", *self.options)
         self.train_with("good", f"exec python3 '{self.VERIFIER}'", "--verify.external_processes=2", ranks=3)
         good = self.metrics("good")
         self.assertEqual([line["infrastructure_failures"] for line in good], [0, 0])
@@ -403,7 +406,7 @@ class OwnTask(Program):
         config = os.path.join(SOURCE, "configs/own_task.cfg")
         for command, model in (("sft", "random"), ("train", self.path("example-sft"))):
             run = self.path("example-sft" if command == "sft" else "example")
-            options = [*SMALL, "--sft.learning_rate=4e-3"] if command == "sft" else []
+            options = [*SHAPE, "--sft.learning_rate=4e-3"] if command == "sft" else []
             result = subprocess.run([SETRL, command, "--config", config, *options, f"--model.path={model}", f"--run.dir={run}", f"--task.path={folder}",
                                      f"--verify.external=exec python3 '{self.VERIFIER}'"], env=ENVIRONMENT, cwd=self.folder, text=True,
                                     capture_output=True, timeout=240)
@@ -415,7 +418,7 @@ class OwnTask(Program):
 
 class Commands(Program):
     def test_sft_teaches_and_the_other_commands_read_its_result(self):
-        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=96", "--sft.epochs=1")
+        self.call("sft", f"--run.dir={self.path('sft')}", "--sft.cases=96", "--sft.epochs=1", "--sft.learning_rate=6e-3")
         losses = [line["loss"] for line in self.metrics("sft")]
         self.assertLess(losses[-1], 0.9 * losses[0])
         out = self.call("eval", f"--model.path={self.path('sft')}", f"--run.dir={self.path('eval')}", "--eval.problems=4",

@@ -7,7 +7,7 @@ import time
 import unittest
 
 from async_test import AsyncProgram
-from program_test import MOVING, Program, project_python
+from program_test import MOVING, WIDE, Program, project_python
 
 # A program for the project's Python: tokens and log-probabilities of the file's completions, by group and sample.
 READ = """
@@ -26,6 +26,7 @@ def split(learner, rollout, parts):
 
 
 class Replicas(Program):
+    SHAPE = WIDE
     OPTIONS = ["--run.threads=1", "--learn.schedule=constant", "--learn.warmup_fraction=0", *MOVING]
 
     def run_split(self, name, learner, rollout, parts, *options, steps=4):
@@ -101,6 +102,7 @@ class Replicas(Program):
 
 
 class Faults(AsyncProgram):
+    SHAPE = WIDE
     """Asynchronous training with replicas, and the end of runs whose followers fail."""
     SPLIT, RANKS = split(1, 4, 2)
     FOLLOWER = 2  # of the first replica

@@ -17,7 +17,8 @@ BUILD = os.environ["SETRL_BINARY_DIR"]
 SETRL = os.path.join(BUILD, "setrl")
 REASON = cluster.why_not()
 FOUR = {"main": [(f"n{i}", 0) for i in range(1, 5)]}
-TINY = ("--run.threads=1", "--rollout.max_new_tokens=24", "--store.every=2")
+SHAPE = ("--model.random_hidden=64", "--model.random_layers=2")
+TINY = ("--run.threads=1", "--rollout.max_new_tokens=24", "--store.every=2", *SHAPE)
 
 
 def script(name):
@@ -120,6 +121,10 @@ class OnCluster(unittest.TestCase):
                 continue  # ended meanwhile
         return found
 
+    def hold(self, number):
+        for rank in self.ranks():
+            os.kill(rank, number)
+
     def no_ranks_left(self):
         self.until(lambda: not self.ranks(), "ranks are still running", 20)
 
@@ -185,12 +190,18 @@ class Requeue(OnCluster):
     # A random model's sets are all malformed and earn the same. Decay moves its weights off the initial ones, and the pull
     # back to those (KL) gives every step a gradient that depends on its texts.
     RUN = ("--store.every=4", "--run.threads=1", "--rollout.max_new_tokens=32", "--learn.weight_decay=0.1",
-           "--learn.kl_coefficient=0.1")
+           "--learn.kl_coefficient=0.1", "--run.steps=40", *SHAPE)
 
     def test_time_limit_signal_save_requeue_resume(self):
-        # A limit of a minute and a lead of 52 s: told after about eight. The next start knows its steps' times.
-        job = self.submit("cpu_demo.sh", *self.RUN, "--run.steps=400", sbatch=["--time=1"], SETRL_LEAD="52", SETRL_RANKS="3")
-        whole = self.uninterrupted(*self.RUN, "--run.steps=400", ranks=3)
+        # A limit of a minute and a lead of 52 s: told after about eight. The next start knows its steps' times. The ranks are
+        # held in mid-run until they are told, so that the time limit finds a run that is not done, however fast it is.
+        job = self.submit("cpu_demo.sh", *self.RUN, sbatch=["--time=1"], SETRL_LEAD="52", SETRL_RANKS="3")
+        self.until(lambda: self.step_reached(4), "no checkpoint")
+        self.hold(signal.SIGSTOP)
+        self.addCleanup(self.hold, signal.SIGCONT)
+        self.until(lambda: "telling the ranks to save" in self.output(), "not told")
+        self.hold(signal.SIGCONT)
+        whole = self.uninterrupted(*self.RUN, ranks=3)
         self.finish(job, "COMPLETED", seconds=170)
         self.assertGreaterEqual(int(self.cluster.field(job, "Restarts")), 1)
         out = self.output()
@@ -201,19 +212,19 @@ class Requeue(OnCluster):
         self.same_run(whole)
 
     def test_a_node_dies_and_the_run_goes_on(self):
-        job = self.submit("cpu_demo.sh", *self.RUN, "--run.steps=40")
+        job = self.submit("cpu_demo.sh", *self.RUN)
         self.until(lambda: self.step_reached(8), "no checkpoint")
         node = self.cluster.run("scontrol", "show", "hostnames", self.cluster.field(job, "NodeList")).split()[-1]
         self.cluster.fail(node)
         self.cluster.recover(node)
-        whole = self.uninterrupted(*self.RUN, "--run.steps=40", ranks=4)
+        whole = self.uninterrupted(*self.RUN, ranks=4)
         self.finish(job, "COMPLETED", seconds=150)
         self.assertEqual(self.cluster.field(job, "Restarts"), "1")
         self.assertRegex(self.output(), "continuing from .*/checkpoints/step-")
         self.same_run(whole)
 
     def test_a_job_without_progress_is_not_requeued_for_ever(self):
-        job = self.submit("cpu_demo.sh", "--run.steps=1000", "--store.every=0", "--run.threads=1", SETRL_STALLS="1")
+        job = self.submit("cpu_demo.sh", "--run.steps=1000", "--store.every=0", "--run.threads=1", *SHAPE, SETRL_STALLS="1")
         self.until(lambda: self.metrics(), "no step")
         os.kill(self.ranks()[0], signal.SIGKILL)
         self.finish(job, "FAILED", seconds=60)
