@@ -153,10 +153,7 @@ def learn(line, arguments):
 
 
 def transformers_model(shape, dtype, device):
-    try:
-        import transformers
-    except ImportError as error:
-        fail(f"{sys.executable} cannot import transformers: {error}")
+    import transformers
     sizes = {"vocab_size": shape["vocabulary"], "hidden_size": shape["hidden"], "intermediate_size": shape["inner"],
              "num_hidden_layers": shape["layers"], "num_attention_heads": shape["heads"], "num_key_value_heads": shape["kv_heads"],
              "head_dim": shape["head_size"], "tie_word_embeddings": shape["tied_embeddings"], "rms_norm_eps": shape["norm_epsilon"],
@@ -216,6 +213,8 @@ def main():
         torch.set_num_threads(line["threads"])
     try:
         result = kinds[line["bench"]](line, arguments)
+    except ImportError as error:
+        fail(f"{sys.executable} cannot import all that is needed: {error}")
     except torch.OutOfMemoryError as error:
         fail(f"the GPU's memory does not suffice: {str(error).splitlines()[0]}")
     result["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
