@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# On a machine with NVIDIA GPUs: builds for them, runs the tests that need one, and measures generation on one GPU, the
-# weight push over NCCL, and the learner. Ends with 2 and says so where there is no GPU.
+# On a machine with NVIDIA GPUs: builds for them, runs the tests that need one, and measures with random weights, so
+# without a model's files: decoding of llama3-8b on one GPU, the weight push over NCCL, and the learner with qwen2.5-1.5b;
+# beside it transformers' generate and a training step in plain PyTorch. Ends with 2 and says so where there is no GPU, and
+# with 1 where a measurement failed.
 #   launch/gpu_check.sh             with what launch/setup.sh --cuda brings (needs the network)
 #   SETRL_TORCH=DIR launch/gpu_check.sh    with a LibTorch that is there; CUDA_HOME and NCCL_HOME may name the rest
 #   SETRL_BUNDLE=DIR launch/gpu_check.sh   without network, with what launch/bundle.sh gathered
-# SETRL_GPU_MODEL=PATH  model that generates, is trained and pushed (default: the quickstart's)
-# SETRL_PEER=DIR   transformers' generate beside it, as tools/bench_rollout.sh has it; the model is then a Hugging Face folder
+# SETRL_GPU_MODEL=PATH  this model generates, is trained and pushed instead
+# SETRL_PYTHON=FILE     a Python with torch and transformers for the peers (default: the set-up's, else python3)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
@@ -14,6 +16,7 @@ command -v nvidia-smi > /dev/null || die "no GPU here that can be used: nvidia-s
 gpus=$(nvidia-smi --list-gpus | wc -l)
 ((gpus > 0)) || die "no GPU here: nvidia-smi lists none, so nothing was built, tested or measured"
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader >&2
+least_mib=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits | sort -n | head -n 1)
 
 "$root/launch/setup.sh" --cuda
 for_gpus
@@ -21,55 +24,123 @@ build_targets setrl test_comm_nccl_gpu test_learn_gpu test_rollout_gpu
 say "testing on $gpus GPUs"
 ctest --test-dir "$build" --output-on-failure -L gpu
 
-say "measuring"
-model=${SETRL_GPU_MODEL:-$model_file}
-printf '%-13s %-6s %-7s %-7s %-6s %-10s %-12s %-13s %s\n' program batch prompt new group tokens/s 'decode tok/s' 'memory GB/s' 'of bandwidth'
-decode() { # batch group
-  DEVICE=cuda TURNS=1 SETRL=$setrl MODEL=$model PEERS=hf tools/bench_rollout.sh bfloat16 "$1" 256 256 "$2" | python3 -c '
-import json, sys
-for line in map(json.loads, sys.stdin):
-    print("%-13s %-6d %-7d %-7d %-6s %-10.0f %-12.0f %-13s %s" % (
-        *(line[key] for key in ("peer", "batch", "prompt", "new")), line.get("group", "-"), line["tokens_per_s"],
-        line["decode_tokens_per_s"], line.get("memory_gb_per_s", "-"), line.get("fraction_of_limit", "-")))'
-}
-decode 1 1
-decode 16 1
-decode 64 1
-decode 64 8
+device=cuda
+decode_model=(--bench.shape=llama3-8b)
+learn_model=(--bench.shape=qwen2.5-1.5b)
+if [[ -n ${SETRL_GPU_MODEL:-} ]]; then
+  decode_model=(--model.path="$SETRL_GPU_MODEL")
+  learn_model=("${decode_model[@]}")
+fi
+lines=$build/gpu_check.jsonl failed=$build/gpu_check.failed peer_log=$build/gpu_peers.log
+: > "$lines"
+: > "$failed"
 
-printf '%-6s %-9s %-9s %-12s %-10s %-10s %-14s %s\n' GPUs learners replicas 'tensor par.' seconds 'GB/s' 'link GB/s' 'of limit'
-measure() { # ranks learners tensor_parallel
+# Runs a program and prints its line of JSON, which is also kept; where it fails, says so, and the rest goes on.
+measured() { # command...
   local line
-  line=$(local_mpirun -n "$1" "$setrl" bench sync --bench.device=cuda --bench.learners="$2" --bench.tensor_parallel="$3" \
-    --model.path="$model" --model.dtype=bfloat16 | grep '^{')
-  python3 -c '
-import json, sys
-line = json.loads(sys.argv[1])
-print("%-6d %-9d %-9d %-12d %-10.4f %-10.1f %-14.1f %.2f" % tuple(line[key] for key in (
-    "ranks", "learners", "replicas", "tensor_parallel", "seconds", "gb_per_s", "link_gb_per_s", "fraction_of_limit")))' "$line"
+  if line=$("$@" | grep '^{' | tail -n 1); then
+    printf '%s\n' "$line" | tee -a "$lines"
+  else
+    printf 'FAILED: %s\n' "$*" | tee -a "$failed"
+    return 1
+  fi
 }
-measure 1 1 1
-for ((ranks = 2; ranks <= gpus; ranks *= 2)); do
-  measure "$ranks" $((ranks / 2)) 1
-  ((ranks < 4)) || measure "$ranks" $((ranks / 2)) $((ranks / 2))
-done
+
+# The first of these that has torch: that of the set-up finds it beside its own packages.
+peer_python=()
+offer_python() { # command...
+  if ((${#peer_python[@]} == 0)) && "$@" -c 'import torch' 2> /dev/null; then peer_python=("$@"); fi
+}
+if [[ -n ${SETRL_PYTHON:-} ]]; then offer_python "$SETRL_PYTHON"; fi
+offer_python env "PYTHONPATH=$root/.venv/libtorch" "$root/.venv/bin/python"
+offer_python python3
+
+peer_line() { # line of setrl, options of gpu_peers.py...
+  local line
+  line=$("${peer_python[@]}" tools/gpu_peers.py "${@:2}" <<< "$1" 2> "$peer_log") && tee -a "$lines" <<< "$line"
+}
+
+# A peer at the work of a line; where its memory does not suffice to learn, with blocks recomputed.
+peer() { # line of setrl
+  if ((${#peer_python[@]} == 0)); then
+    echo "no peer: there is no Python with torch; name one with SETRL_PYTHON"
+  elif ! peer_line "$1" && ! { grep -q 'memory does not suffice' "$peer_log" && peer_line "$1" --checkpointing; }; then
+    echo "no peer: $(tail -n 1 "$peer_log")"
+  fi
+}
+
+decode() { # batch group
+  local line
+  if line=$(measured "$setrl" bench rollout "${decode_model[@]}" --model.dtype=bfloat16 --bench.device=$device --bench.batch="$1" \
+    --bench.group="$2" --bench.prompt=256 --bench.new=256); then
+    printf '%s\n' "$line"
+    peer "$line"
+  else
+    printf '%s\n' "$line"
+  fi
+}
+
+push() { # ranks learners tensor_parallel model
+  measured local_mpirun -n "$1" "$setrl" bench sync "$4" --model.dtype=bfloat16 --bench.device=$device --bench.learners="$2" \
+    --bench.tensor_parallel="$3" || true
+}
+
+pushes() { # model
+  push 1 1 1 "$1"
+  local ranks
+  for ((ranks = 2; ranks <= gpus; ranks *= 2)); do
+    push "$ranks" $((ranks / 2)) 1 "$1"
+    ((ranks < 4)) || push "$ranks" $((ranks / 2)) $((ranks / 2)) "$1"
+  done
+}
+
+learn() { # ranks options...
+  measured local_mpirun -n "$1" "$setrl" bench learn "${learn_model[@]}" --model.dtype=bfloat16 --bench.device=$device \
+    --learn.micro_batch_tokens=16384 "${@:2}"
+}
+
+# Prompts of a rank, group, prompt and new tokens: on the device and with the optimizer's state in host memory; a peer on
+# one GPU.
+learning() { # ranks prompts group prompt new
+  local line work=(--bench.prompts=$(($2 * $1)) --bench.group="$3" --bench.prompt="$4" --bench.new="$5")
+  if line=$(learn "$1" "${work[@]}"); then
+    printf '%s\n' "$line"
+    if (($1 == 1)); then peer "$line"; fi
+  else
+    printf '%s\n' "$line"
+    learn "$1" "${work[@]}" --learn.activation_checkpointing=selective || true
+  fi
+  learn "$1" "${work[@]}" --learn.offload_optimizer=yes || true
+}
+
+say "measuring generation"
+{
+  decode 1 1
+  decode 16 1
+  decode 64 1
+  decode 64 8
+} | tools/bench_table.py
+
+# A GPU alone holds the float32 weights of the larger one and a unit on its way.
+say "measuring the weight push"
+{
+  pushes "${learn_model[0]}"
+  if [[ -z ${SETRL_GPU_MODEL:-} ]] && ((least_mib > 60000)); then pushes "${decode_model[0]}"; fi
+} | tools/bench_table.py
 
 # MFU: 6 x parameters x tokens against a large matrix product of the same dtype on the same GPU. Growth: of the memory that
-# the allocator holds, after the second step.
-say "learning"
-printf '%-6s %-8s %-10s %-12s %-6s %-10s %s\n' GPUs offload seconds 'tokens/s' MFU 'peak GB' 'growth GB'
-measure_learning() { # ranks offload
-  local line
-  line=$(local_mpirun -n "$1" "$setrl" bench learn --bench.device=cuda --learn.offload_optimizer="$2" --model.path="$model" \
-    --model.dtype=bfloat16 --learn.micro_batch_tokens=16384 --bench.prompts="$((8 * $1))" --bench.group=8 --bench.prompt=512 \
-    --bench.new=256 | grep '^{')
-  python3 -c '
-import json, sys
-line = json.loads(sys.argv[1])
-print("%-6d %-8s %-10.3f %-12.0f %-6.2f %-10.2f %.2f" % (line["ranks"], sys.argv[2], line["learn_s"], line["tokens_per_s"],
-    line["fraction_of_limit"], line["device_peak_bytes"] / 1e9, line["device_growth_bytes"] / 1e9))' "$line" "$2"
-}
-for ((ranks = 1; ranks <= gpus; ranks *= 2)); do
-  measure_learning "$ranks" no
-  measure_learning "$ranks" yes
-done
+# the allocator holds, after the second step; the last line looks at it over 100 steps.
+say "measuring the learner"
+{
+  for ((ranks = 1; ranks <= gpus; ranks *= 2)); do
+    learning "$ranks" 8 1 512 3584
+    learning "$ranks" 12 8 512 256
+  done
+  learn 1 --bench.steps=100 --bench.prompts=8 --bench.group=8 --bench.prompt=128 --bench.new=64 || true
+} | tools/bench_table.py
+
+say "all lines are in $lines"
+if [[ -s $failed ]]; then
+  say "$(wc -l < "$failed") measurements failed"
+  exit 1
+fi

@@ -97,11 +97,11 @@ has_nvcc() {
   command -v nvcc > /dev/null || [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc || -x /usr/local/cuda/bin/nvcc ]]
 }
 
-# What LibTorch's CUDA back end and NCCL need, in the versions that the wheel itself names; and the compiler of the same
-# CUDA release where there is no toolkit. Nothing of it needs a GPU.
+# What LibTorch's CUDA back end and NCCL need, in the versions that the wheel itself names; the compiler of the same CUDA
+# release where there is no toolkit; and what Python's torch wants besides (tools/gpu_peers.py). Nothing of it needs a GPU.
 install_cuda_packages() {
   [[ -n ${SETRL_TORCH:-} ]] && return
-  local stamp=.venv/.setrl-cuda-2-torch-$torch_version wheels cuda
+  local stamp=.venv/.setrl-cuda-3-torch-$torch_version wheels cuda
   has_nvcc || stamp+=-nvcc
   [[ -e $stamp ]] && return
   mapfile -t wheels < <(sed -n 's/^Requires-Dist: \(\(cuda-toolkit\|nvidia-\)[^;]*\).*/\1/p' \
@@ -114,6 +114,7 @@ install_cuda_packages() {
     [[ -n $cuda ]] || die "the torch wheel does not name its CUDA release"
     wheels+=("nvidia-cuda-nvcc==$cuda.*" "nvidia-nvvm==$cuda.*" "nvidia-cuda-crt==$cuda.*" "nvidia-cuda-cccl==$cuda.*")
   fi
+  wheels+=(sympy networkx)
   say "installing ${wheels[*]}"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/libtorch "${wheels[@]}"
   if ! has_nvcc; then

@@ -3,11 +3,11 @@
 #include "base/error.h"
 #include "base/system.h"
 #include "comm/device.h"
+#include "commands/bench_weights.h"
 #include "commands/commands.h"
 #include "commands/rounded.h"
 #include "learn/bench.h"
 #include "model/decoder.h"
-#include "roles/policy.h"
 #include "rollout/bench.h"
 #include "rollout/from_config.h"
 #include "rollout/kv_cache.h"
@@ -17,11 +17,27 @@ namespace setrl::commands {
 
 namespace {
 
+// What another program needs to know to do the same work (tools/gpu_peers.py).
+nlohmann::ordered_json shape_json(const model::ModelSpec& spec) {
+  return {{"vocabulary", spec.vocabulary},
+          {"hidden", spec.hidden},
+          {"inner", spec.inner},
+          {"layers", spec.layers},
+          {"heads", spec.heads},
+          {"kv_heads", spec.kv_heads},
+          {"head_size", spec.head_size},
+          {"tied_embeddings", spec.tied_embeddings},
+          {"qkv_bias", spec.qkv_bias},
+          {"qk_norm", spec.qk_norm},
+          {"rope_theta", spec.rope_theta},
+          {"norm_epsilon", spec.norm_epsilon},
+          {"parameters", spec.parameter_count()}};
+}
+
 int bench_rollout(const RunConfig& config, comm::Communicator& world) {
   at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
-  const roles::Policy policy = roles::open_policy(config);
-  const auto& spec = policy.weights->spec();
-  const at::ScalarType dtype = model::choose_dtype(config.model.dtype);
+  const auto weights = bench_weights(config);
+  const auto& spec = weights->spec();
   rollout::BenchOptions options;
   options.batch = config.bench.batch;
   options.prompt = config.bench.prompt;
@@ -30,10 +46,11 @@ int bench_rollout(const RunConfig& config, comm::Communicator& world) {
   options.seed = config.run.seed;
   const bool cuda = config.bench.device == "cuda";
   if (cuda) options.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(comm::select_device(world)));
+  const at::ScalarType dtype = model::choose_dtype(config.model.dtype, options.device);
   auto engine_options = rollout::engine_options(config, options.device);
   engine_options.max_batch = options.batch;
   rollout::Engine engine(spec, dtype, engine_options);
-  rollout::load(*policy.weights, engine);
+  rollout::load(*weights, engine);
   const auto result = rollout::bench_rollout(engine, spec, dtype, options);
   const bool bfloat16 = dtype == at::kBFloat16;
   const auto stages = [](const rollout::StageSeconds& seconds) {
@@ -49,11 +66,13 @@ int bench_rollout(const RunConfig& config, comm::Communicator& world) {
                                  {"kernels", kernels},
                                  {"threads", at::get_num_threads()},
                                  {"dtype", bfloat16 ? "bfloat16" : "float32"},
+                                 {"model", bench_model(config)},
+                                 {"shape", shape_json(spec)},
                                  {"batch", options.batch},
                                  {"prompt", options.prompt},
                                  {"new", options.new_tokens},
                                  {"group", options.group},
-                                 {"seconds", rounded(result.seconds, 100)},
+                                 {"seconds", rounded(result.seconds, 1e5)},
                                  {"tokens_per_s", rounded(result.tokens_per_s, 10)},
                                  {"decode_tokens_per_s", rounded(result.decode_tokens_per_s, 10)},
                                  {"prefill_tokens_per_s", rounded(result.prefill_tokens_per_s, 10)},
@@ -82,17 +101,25 @@ int bench_learn(const RunConfig& config, comm::MpiRuntime& runtime) {
     on_devices = comm::make_device_communicator(runtime, world.split(0, "learners"));
   }
   at::set_num_threads(config.run.threads > 0 ? config.run.threads : available_cores());
-  const roles::Policy policy = roles::open_policy(config);
-  const auto result = learn::bench_learn(config, *policy.weights, on_devices ? *on_devices : world, device);
+  const auto weights = bench_weights(config);
+  const auto result = learn::bench_learn(config, *weights, on_devices ? *on_devices : world, device);
   const nlohmann::ordered_json line = {{"bench", "learn"},
+                                       {"peer", "setrl"},
                                        {"device", config.bench.device},
+                                       {"threads", at::get_num_threads()},
                                        {"dtype", result.bfloat16 ? "BFloat16" : "Float"},
+                                       {"model", bench_model(config)},
+                                       {"shape", shape_json(weights->spec())},
                                        {"ranks", world.size()},
                                        {"prompts", config.bench.prompts},
                                        {"group", config.bench.group},
                                        {"prompt_tokens", config.bench.prompt},
                                        {"new", config.bench.new_tokens},
-                                       {"learn_s", rounded(result.learn_s, 100)},
+                                       {"steps", result.steps},
+                                       {"micro_batch_tokens", config.learn.micro_batch_tokens},
+                                       {"activation_checkpointing", config.learn.activation_checkpointing},
+                                       {"offload_optimizer", config.learn.offload_optimizer},
+                                       {"learn_s", rounded(result.learn_s, 1e5)},
                                        {"tokens_per_s", rounded(result.tokens_per_s, 10)},
                                        {"gemm_gflops", rounded(result.gemm_flops / 1e9, 1)},
                                        {"fraction_of_limit", rounded(result.fraction_of_limit, 1000)},

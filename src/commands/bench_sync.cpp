@@ -7,12 +7,12 @@
 #include "base/error.h"
 #include "base/system.h"
 #include "comm/device.h"
+#include "commands/bench_weights.h"
 #include "commands/commands.h"
 #include "commands/rounded.h"
 #include "learn/unit_layout.h"
 #include "model/decoder.h"
 #include "model/tensor_parallel.h"
-#include "roles/policy.h"
 #include "sync/weight_push.h"
 
 namespace setrl::commands {
@@ -124,7 +124,7 @@ int bench_sync(const RunConfig& config, comm::MpiRuntime& runtime) {
     device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(comm::select_device(world)));
     group = comm::make_device_communicator(runtime, std::move(group));
   }
-  const auto spec = roles::open_policy(config).weights->spec();
+  const auto spec = bench_weights(config)->spec();
   const auto table = model::parameter_table(spec);
 
   for (const auto& parameter : table) {
@@ -148,7 +148,7 @@ int bench_sync(const RunConfig& config, comm::MpiRuntime& runtime) {
     mine.held = shards->held();
   }
   sync::PushOptions options;
-  options.wire = model::choose_dtype(config.model.dtype);
+  options.wire = model::choose_dtype(config.model.dtype, device);
   options.device = device;
   sync::WeightPush push(*group, mine, table, options);
   std::int64_t version = 0;
@@ -180,6 +180,7 @@ int bench_sync(const RunConfig& config, comm::MpiRuntime& runtime) {
   const nlohmann::ordered_json line = {{"bench", "sync"},
                                        {"device", config.bench.device},
                                        {"dtype", c10::toString(options.wire)},
+                                       {"model", bench_model(config)},
                                        {"ranks", world.size()},
                                        {"learners", split.learners},
                                        {"replicas", split.replicas},

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "comm/device.h"
 #include "commands/commands.h"
+#include "commands/model_shape.h"
 #include "model/model_spec.h"
 #include "roles/policy.h"
 #include "topology/forecast.h"
@@ -17,22 +18,6 @@
 namespace setrl::commands {
 
 namespace {
-
-topology::ModelShape shape_of(const model::ModelSpec& spec, const std::string& name) {
-  topology::ModelShape shape;
-  shape.name = name;
-  shape.vocabulary = spec.vocabulary;
-  shape.hidden = spec.hidden;
-  shape.inner = spec.inner;
-  shape.layers = spec.layers;
-  shape.heads = spec.heads;
-  shape.kv_heads = spec.kv_heads;
-  shape.head_size = spec.head_size;
-  shape.tied_embeddings = spec.tied_embeddings;
-  shape.qkv_bias = spec.qkv_bias;
-  shape.qk_norm = spec.qk_norm;
-  return shape;
-}
 
 topology::ModelShape planned_shape(const RunConfig& config) {
   if (config.plan.model != "auto") return topology::known_shape(config.plan.model);

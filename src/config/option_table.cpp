@@ -412,6 +412,10 @@ void other_options(Table& t) {
   t.integer("topology.learner", &RunConfig::topology, &Topology::learner, 0, 1 << 20, "ranks", help, Effect::machine);
 
   using Bench = BenchSection;
+  t.text("bench.shape", &RunConfig::bench, &Bench::shape,
+         "rollout, learn, sync: random weights of a built-in shape instead of model.path: smollm2-135m, qwen2.5-1.5b, "
+         "llama3-8b, qwen3-8b, llama3-70b, qwen2.5-72b; none: model.path.",
+         Effect::request);
   t.integer("bench.batch", &RunConfig::bench, &Bench::batch, 1, 4096, "sequences", "rollout: completions in all.",
             Effect::request);
   t.integer("bench.prompts", &RunConfig::bench, &Bench::prompts, 1, 1 << 20, "prompts",
@@ -422,7 +426,8 @@ void other_options(Table& t) {
             "Length of each completion (verify: of its think block).", Effect::request);
   t.integer("bench.group", &RunConfig::bench, &Bench::group, 1, 4096, "completions", "Completions that share a prompt.",
             Effect::request);
-
+  t.integer("bench.steps", &RunConfig::bench, &Bench::steps, 0, 1000, "steps",
+            "learn: steps; the last one is timed; 0: 2, on a GPU 5.", Effect::request);
   t.integer("bench.learners", &RunConfig::bench, &Bench::learners, 0, 1 << 20, "ranks",
             "sync: ranks that hold the weights, the others receive them; 0: half.", Effect::request);
   t.integer("bench.tensor_parallel", &RunConfig::bench, &Bench::tensor_parallel, 1, 1024, "ranks",
@@ -486,8 +491,8 @@ void plan_options(Table& t) {
       "setting.",
       request);
   t.text("plan.model", at, &S::model,
-         "Shape of the model: auto: that of model.path; or smollm2-135m, llama3-8b, qwen3-8b, llama3-70b, qwen2.5-72b. "
-         "No weights are needed.",
+         "Shape of the model: auto: that of model.path; or smollm2-135m, qwen2.5-1.5b, llama3-8b, qwen3-8b, "
+         "llama3-70b, qwen2.5-72b. No weights are needed.",
          request);
   t.integer("plan.ranks", at, &S::ranks, 0, 1 << 20, "ranks",
             "Ranks of the job; 0: topology.* added up where all three are given, else every rank of plan.nodes.",

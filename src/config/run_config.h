@@ -160,11 +160,13 @@ struct TopologySection {
 };
 
 struct BenchSection {
+  std::string shape = "none";  // none: model.path; otherwise a built-in shape with random weights
   int batch = 32;
   int prompts = 4;
   int prompt = 256;
   int new_tokens = 128;  // --bench.new
   int group = 1;
+  int steps = 0;     // of learn; 0 = 2, on a GPU 5
   int learners = 0;  // 0 = half of the ranks
   int tensor_parallel = 1;
   std::string device = "cpu";  // cpu | cuda

@@ -117,14 +117,15 @@ LearnBench bench_learn(const RunConfig& config, const model::WeightSource& weigh
   std::uint64_t sent = 0;
   std::int64_t reserved = 0;  // on the device after the second step
   if (device.is_cuda()) gpu::reset_peak_memory();
-  for (std::int64_t step = 1; step <= (device.is_cuda() ? 5 : 2); ++step) {
+  result.steps = bench.steps > 0 ? bench.steps : device.is_cuda() ? 5 : 2;
+  for (std::int64_t step = 1; step <= result.steps; ++step) {
     communicator.barrier();
     sent = communicator.bytes_sent();
     const Stopwatch clock;
     stats = learner.reinforce(batch, step, 1000);
     if (device.is_cuda()) gpu::synchronize();
     result.learn_s = clock.seconds();
-    if (device.is_cuda() && step == 2) reserved = gpu::device_memory().reserved;
+    if (device.is_cuda() && step <= 2) reserved = gpu::device_memory().reserved;
     sent = communicator.bytes_sent() - sent;
   }
   communicator.all_reduce(&result.learn_s, 1, comm::Reduction::max);

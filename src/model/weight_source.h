@@ -26,4 +26,8 @@ std::unique_ptr<WeightSource> open_weights(const std::string& path);
 // Normal(0, 0.02) weights (norms 1, biases 0) as a pure function of (seed, tensor name, element index).
 std::unique_ptr<WeightSource> random_weights(const ModelSpec& spec, std::uint64_t seed);
 
+// The same at the speed of a copy, for benchmarks of large shapes: about a million normal values, repeated over each
+// tensor from a place of its own.
+std::unique_ptr<WeightSource> repeated_random_weights(const ModelSpec& spec, std::uint64_t seed);
+
 }  // namespace setrl::model

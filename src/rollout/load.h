@@ -6,7 +6,7 @@
 
 namespace setrl::rollout {
 
-// Loads every parameter, one after the other, as version 0.
+// Loads every parameter, one after the other, as version 0. Needs memory for the largest as float32 on the way.
 void load(const model::WeightSource& source, Engine& engine);
 
 }  // namespace setrl::rollout

@@ -30,7 +30,7 @@ struct ModelShape {
 // The built-in shapes, smallest first.
 const std::vector<ModelShape>& known_shapes();
 
-// Throws UserError that lists the names.
-const ModelShape& known_shape(const std::string& name);
+// Throws UserError that names the option and lists the names.
+const ModelShape& known_shape(const std::string& name, const std::string& option = "plan.model");
 
 }  // namespace setrl::topology

@@ -23,9 +23,12 @@ TEST(Bench, ReportsSpeedAndLimit) {
   EXPECT_LT(result.fraction_of_limit, 1);
   EXPECT_GT(result.peak_rss_bytes, 1000000);
   EXPECT_FALSE(result.bfloat16);
+  EXPECT_EQ(result.steps, 2);
   EXPECT_EQ(result.state_bytes, weights.spec().parameter_count() * 16);
   EXPECT_EQ(result.sent_bytes, 0);
   EXPECT_EQ(result.planned_sent_bytes, 0);
+  config.bench.steps = 3;
+  EXPECT_EQ(bench_learn(config, weights, *communicator).steps, 3);
   config.bench.group = 0;
   EXPECT_THROW(bench_learn(config, weights, *communicator), UserError);
 }

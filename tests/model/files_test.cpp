@@ -170,6 +170,33 @@ TEST(RandomWeights, SlicesEqualTheWhole) {
   EXPECT_EQ(tensors.at("model.norm.weight").mean().item<double>(), 1);
 }
 
+TEST(RandomWeights, RepeatedOnesHaveSlicesAndTensorsOfTheirOwn) {
+  auto spec = open_weights((fixtures() / "qwen2").string())->spec();
+  spec.vocabulary = 50000;  // so that the embedding is longer than what is repeated
+  const auto source = repeated_random_weights(spec, 7);
+  const auto tensors = load_all(*source, at::kFloat);
+  for (const auto& parameter : parameter_table(spec)) {
+    const at::Tensor whole = tensors.at(parameter.name).reshape({-1});
+    for (const std::int64_t begin : {std::int64_t{0}, std::int64_t{5}, parameter.elements() / 2}) {
+      const std::int64_t count = std::min<std::int64_t>(parameter.elements() - begin, 1 << 20);
+      const at::Tensor part = at::empty({count}, at::kFloat);
+      source->read(parameter.name, begin, begin + count, part.data_ptr<float>());
+      EXPECT_TRUE(at::equal(part, whole.narrow(0, begin, count))) << parameter.name << " from " << begin;
+    }
+  }
+  const at::Tensor& embedding = tensors.at("model.embed_tokens.weight");
+  ASSERT_GT(embedding.numel(), 2'000'000);
+  EXPECT_NEAR(embedding.std().item<double>(), 0.02, 1e-4);
+  EXPECT_NEAR(embedding.mean().item<double>(), 0, 1e-4);
+  EXPECT_FALSE(at::equal(embedding[0], embedding[1]));
+  EXPECT_TRUE(at::all(tensors.at("model.layers.0.input_layernorm.weight") == 1).item<bool>());
+  EXPECT_TRUE(at::all(tensors.at("model.layers.0.self_attn.q_proj.bias") == 0).item<bool>());
+  EXPECT_FALSE(
+      at::equal(tensors.at("model.layers.0.mlp.gate_proj.weight"), tensors.at("model.layers.0.mlp.up_proj.weight")));
+  EXPECT_FALSE(
+      at::equal(embedding, load_all(*repeated_random_weights(spec, 8), at::kFloat).at("model.embed_tokens.weight")));
+}
+
 TEST(ChooseDtype, KnowsTheNamesOnly) {
   EXPECT_EQ(choose_dtype("float32"), at::kFloat);
   EXPECT_EQ(choose_dtype("bfloat16"), at::kBFloat16);

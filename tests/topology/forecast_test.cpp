@@ -52,11 +52,21 @@ Forecast forecast_of(const RunConfig& config, const char* model = "llama3-70b") 
 
 TEST(Shape, HasThePublishedNumbersOfParameters) {
   EXPECT_EQ(known_shape("smollm2-135m").parameters(), 134'515'008);
+  EXPECT_EQ(known_shape("qwen2.5-1.5b").parameters(), 1'543'714'304);
   EXPECT_EQ(known_shape("llama3-8b").parameters(), 8'030'261'248);
   EXPECT_EQ(known_shape("qwen3-8b").parameters(), 8'190'735'360);
   EXPECT_EQ(known_shape("llama3-70b").parameters(), 70'553'706'496);
   EXPECT_EQ(known_shape("qwen2.5-72b").parameters(), 72'706'203'648);
-  EXPECT_THROW(known_shape("llama3-71b"), UserError);
+  for (std::size_t i = 1; i < known_shapes().size(); ++i) {
+    EXPECT_LT(known_shapes()[i - 1].parameters(), known_shapes()[i].parameters());
+  }
+  try {
+    known_shape("llama3-71b", "bench.shape");
+    FAIL() << "a shape that is not there";
+  } catch (const UserError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("bench.shape"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("qwen2.5-1.5b"));
+  }
 }
 
 TEST(Shape, HasThePublishedSizeOfTheCache) {
