@@ -1,8 +1,10 @@
 // The program: finds the command, starts MPI, and turns every failure into one clear line and an exit code.
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/build_id.h"
@@ -75,7 +77,12 @@ int run(int argc, char** argv) {
     parsed = setrl::config::parse_command_line({argv + 1, argv + argc});
     setrl::log::set_level(parsed.config.run.log_level);
   } catch (const setrl::UserError& failure) {
-    if (is_first_process()) fmt::print(stderr, "setrl: error: {}\n", failure.what());
+    if (is_first_process()) {
+      fmt::print(stderr, "setrl: error: {}\n", failure.what());
+    } else {
+      // mpirun ends all ranks, whatever they are about to say, once one of them has ended.
+      std::this_thread::sleep_for(std::chrono::seconds(3));
+    }
     return setrl::kExitUserError;
   }
   if (parsed.help) {
