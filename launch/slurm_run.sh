@@ -107,7 +107,7 @@ export SETRL_RANKS_PER_NODE=$per_node
 
 # USR1 comes from SLURM (--signal=B:USR1@...) or from the timer below; the ranks get USR2, once: a second one would end
 # them at once. TERM comes from scancel, which tells the ranks itself.
-told='' cancelled='' pid='' started=0 postponed=''
+told='' cancelled='' overdue='' pid='' started=0 postponed=''
 # shellcheck disable=SC2317  # called by the trap
 tell_ranks() {
   [[ -z $told && -n $pid ]] || return 0
@@ -123,7 +123,17 @@ tell_ranks() {
   say "the time is nearly over: telling the ranks to save"
   kill -USR2 "$pid" 2> /dev/null || true
 }
+# A start that reaches its limit is over for SLURM, and not requeued: better without what the ranks did since their last save.
+# (srun has been seen to stay after all tasks of a heterogeneous job had ended.)
+# shellcheck disable=SC2317  # called by the trap
+leave_ranks() {
+  [[ -n $pid ]] || return 0
+  overdue=1
+  say "$reserve s before the time limit srun has not ended: going on without it"
+  kill -KILL "$pid" 2> /dev/null || true
+}
 trap tell_ranks USR1
+trap leave_ranks ALRM
 trap 'cancelled=1' TERM
 
 "${launcher[@]}" "$root/launch/bind.sh" "$setrl" "$command" "${topology[@]}" "${options[@]}" "$@" 2> >(tee "$run_dir/logs/.stderr" >&2) &
@@ -135,13 +145,17 @@ if [[ $command == train ]] && ((end > 0)); then
   left=$((end - $(date +%s)))
   # However long the lead, the ranks get a fifth of the time.
   ((lead > left * 4 / 5)) && lead=$((left * 4 / 5))
+  reserve=$((lead / 5))
   say "the ranks will be told $lead s before the time limit, in $((left - lead)) s"
   # An inner shell ends with its sleep: a killed timer leaves nothing behind.
   (
     trap 'kill "$nap" 2> /dev/null; exit' TERM
-    sleep $((left - lead)) > /dev/null 2>&1 &
-    nap=$!
-    wait "$nap" && kill -USR1 $$
+    doze() {
+      sleep "$1" > /dev/null 2>&1 &
+      nap=$!
+      wait "$nap"
+    }
+    doze $((left - lead)) && kill -USR1 $$ && doze $((lead - reserve)) && kill -ALRM $$
   ) &
   timer=$!
 fi
@@ -154,7 +168,11 @@ done
 if [[ -n $timer ]]; then
   kill "$timer" 2> /dev/null || true # it may have ended
 fi
-say "the program ended with code $code"
+if [[ -n $overdue ]]; then
+  code=75
+else
+  say "the program ended with code $code"
+fi
 
 # A rank that was killed from outside could not say why.
 why=$run_dir/logs/why.txt
@@ -172,7 +190,7 @@ rm -f "$run_dir/logs/.stderr"
 case $code in
   0 | 2) exit "$code" ;;                   # done; or a mistake that a new start repeats
   140 | 143) exit "$code" ;;               # told twice, or ended by hand
-  75) ;;                                   # saved
+  75) ;;                                   # saved, or left behind
   *) say "a rank was lost; see $why" ;;
 esac
 reached=$(newest_step "$run_dir")

@@ -409,7 +409,7 @@ class OwnTask(Program):
         config = os.path.join(SOURCE, "configs/own_task.cfg")
         for command, model in (("sft", "random"), ("train", self.path("example-sft"))):
             run = self.path("example-sft" if command == "sft" else "example")
-            options = [*SHAPE, "--sft.learning_rate=4e-3"] if command == "sft" else []
+            options = ["--run.threads=1"] + ([*SHAPE, "--sft.learning_rate=4e-3"] if command == "sft" else [])
             result = subprocess.run([SETRL, command, "--config", config, *options, f"--model.path={model}", f"--run.dir={run}", f"--task.path={folder}",
                                      f"--verify.external=exec python3 '{self.VERIFIER}'"], env=ENVIRONMENT, cwd=self.folder, text=True,
                                     capture_output=True, timeout=240)

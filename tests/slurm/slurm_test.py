@@ -125,13 +125,54 @@ class OnCluster(unittest.TestCase):
         for rank in self.ranks():
             os.kill(rank, number)
 
+    def hold_ranks(self):
+        """Stops the ranks in mid-run: so the time limit finds a run that is not done, however fast it is."""
+        self.until(lambda: self.step_reached(4), "no checkpoint")
+        self.hold(signal.SIGSTOP)
+        self.addCleanup(self.hold, signal.SIGCONT)
+
+    def hold_until_told(self):
+        self.hold_ranks()
+        self.until(lambda: "telling the ranks to save" in self.output(), "not told")
+        self.hold(signal.SIGCONT)
+
+    def saved_and_went_on(self):
+        out = self.output()
+        self.assertIn("telling the ranks to save", out)
+        self.assertRegex(out, "the program ended with code 75|srun has not ended")
+        self.assertRegex(out, r"requeueing from step \d+")
+        self.assertIn("start 2", out)
+
     def no_ranks_left(self):
         self.until(lambda: not self.ranks(), "ranks are still running", 20)
 
 
-class Jobs(OnCluster):
+class Components(OnCluster):
+    """Three nodes with "GPUs", one without, for the 70B job's own script at a smaller size."""
     PARTITIONS = {"gpu": [(f"n{i}", 2) for i in range(1, 4)], "cpu": [("n4", 0)]}
 
+    def submit_three(self, *options, replaced=(), **variables):
+        """16 + 8 + 4 nodes become 2 + 1 + 1, with 4 learners, 2 rollout ranks and a verifier."""
+        self.label = f"{self._testMethodName[5:25]}-{time.monotonic_ns() % 100000}"
+        self.run_dir, self.out = self.path("run-" + self.label), self.path("out-" + self.label)
+        with open(script("ddxplus_70b.sh")) as file:
+            text = file.read()
+        # An option of sbatch's command line would reach the first component only.
+        for big, small in (("--nodes=16 --ntasks-per-node=8", "--nodes=2 --ntasks-per-node=2"),
+                           ("--nodes=8 --ntasks-per-node=8", "--nodes=1 --ntasks-per-node=2"),
+                           ("--nodes=4 --ntasks-per-node=8", "--nodes=1 --ntasks-per-node=1"),
+                           ("gpu:8", "gpu:2"), ("--cpus-per-task=12", "--cpus-per-task=1"), ("--cpus-per-task=4", "--cpus-per-task=1"),
+                           ("--output=%x-%j.out", f"--output={self.out}"), *replaced):
+            self.assertIn(big, text)
+            text = text.replace(big, small)
+        with open(self.path("scaled.sh"), "w") as file:
+            file.write(text)
+        return self.cluster.submit(self.path("scaled.sh"), f"--run.dir={self.run_dir}", *options,
+                                   SETRL_CONFIG=os.path.join(SOURCE, "configs/demo_tiny.cfg"),
+                                   SETRL_MACHINE=os.path.join(SOURCE, "tests/slurm/node.cfg"), **variables)
+
+
+class Jobs(Components):
     def test_the_demo_runs_on_two_nodes(self):
         job = self.submit("cpu_demo.sh", "--run.steps=3", *TINY)
         self.finish(job, "COMPLETED")
@@ -146,23 +187,7 @@ class Jobs(OnCluster):
         self.assertRegex(text, r"  SLURM_JOB_ID=\d+")
 
     def test_three_components_form_one_world(self):
-        # The 70B job's own script, its sizes scaled down: 16 + 8 + 4 nodes become 2 + 1 + 1.
-        with open(script("ddxplus_70b.sh")) as file:
-            text = file.read()
-        for big, small in (("--nodes=16 --ntasks-per-node=8", "--nodes=2 --ntasks-per-node=2"),
-                           ("--nodes=8 --ntasks-per-node=8", "--nodes=1 --ntasks-per-node=2"),
-                           ("--nodes=4 --ntasks-per-node=8", "--nodes=1 --ntasks-per-node=1"),
-                           ("gpu:8", "gpu:2"), ("--cpus-per-task=12", "--cpus-per-task=1"), ("--cpus-per-task=4", "--cpus-per-task=1")):
-            self.assertIn(big, text)
-            text = text.replace(big, small)
-        # An option of sbatch's command line would reach the first component only.
-        text = text.replace("--output=%x-%j.out", f"--output={self.path('out-het')}")
-        with open(self.path("scaled.sh"), "w") as file:
-            file.write(text)
-        self.run_dir, self.out = self.path("run-het"), self.path("out-het")
-        job = self.cluster.submit(self.path("scaled.sh"), f"--run.dir={self.run_dir}", "--run.steps=2", *TINY,
-                                  SETRL_CONFIG=os.path.join(SOURCE, "configs/demo_tiny.cfg"),
-                                  SETRL_MACHINE=os.path.join(SOURCE, "tests/slurm/node.cfg"))
+        job = self.submit_three("--run.steps=2", *TINY)
         self.finish(job, "COMPLETED")
         self.assertEqual(len(self.metrics()), 2)
         out = self.output()
@@ -186,38 +211,40 @@ class Jobs(OnCluster):
             self.assertRegex(big.run("sbatch", "--test-only", script(name)), r"to start at", name)
 
 
-class Requeue(OnCluster):
-    # A random model's sets are all malformed and earn the same. Decay moves its weights off the initial ones, and the pull
-    # back to those (KL) gives every step a gradient that depends on its texts.
-    RUN = ("--store.every=4", "--run.threads=1", "--rollout.max_new_tokens=32", "--learn.weight_decay=0.1",
-           "--learn.kl_coefficient=0.1", "--run.steps=40", *SHAPE)
+# A random model's sets are all malformed and earn the same. Decay moves its weights off the initial ones, and the pull
+# back to those (KL) gives every step a gradient that depends on its texts.
+MOVING = ("--store.every=4", "--run.threads=1", "--rollout.max_new_tokens=32", "--learn.weight_decay=0.1",
+          "--learn.kl_coefficient=0.1", "--run.steps=80", *SHAPE)
 
+
+class Requeue(OnCluster):
     def test_time_limit_signal_save_requeue_resume(self):
-        # A limit of a minute and a lead of 52 s: told after about eight. The next start knows its steps' times. The ranks are
-        # held in mid-run until they are told, so that the time limit finds a run that is not done, however fast it is.
-        job = self.submit("cpu_demo.sh", *self.RUN, sbatch=["--time=1"], SETRL_LEAD="52", SETRL_RANKS="3")
-        self.until(lambda: self.step_reached(4), "no checkpoint")
-        self.hold(signal.SIGSTOP)
-        self.addCleanup(self.hold, signal.SIGCONT)
-        self.until(lambda: "telling the ranks to save" in self.output(), "not told")
-        self.hold(signal.SIGCONT)
-        whole = self.uninterrupted(*self.RUN, ranks=3)
+        # A limit of a minute and a lead of 52 s: told after about eight. The next start knows its steps' times.
+        job = self.submit("cpu_demo.sh", *MOVING, sbatch=["--time=1"], SETRL_LEAD="52", SETRL_RANKS="3")
+        self.hold_until_told()
+        whole = self.uninterrupted(*MOVING, ranks=3)
         self.finish(job, "COMPLETED", seconds=170)
         self.assertGreaterEqual(int(self.cluster.field(job, "Restarts")), 1)
-        out = self.output()
-        self.assertIn("telling the ranks to save", out)
-        self.assertIn("the program ended with code 75", out)
-        self.assertRegex(out, r"requeueing from step \d+")
-        self.assertIn("start 2", out)
+        self.saved_and_went_on()
+        self.same_run(whole)
+
+    def test_ranks_that_do_not_end_are_left_behind(self):
+        job = self.submit("cpu_demo.sh", *MOVING, sbatch=["--time=1"], SETRL_LEAD="52", SETRL_RANKS="3")
+        self.hold_ranks()
+        whole = self.uninterrupted(*MOVING, ranks=3)
+        self.finish(job, "COMPLETED", seconds=170)
+        self.assertIn("s before the time limit srun has not ended: going on without it", self.output())
+        self.assertRegex(self.output(), "continuing from .*/checkpoints/step-")
+        self.no_ranks_left()
         self.same_run(whole)
 
     def test_a_node_dies_and_the_run_goes_on(self):
-        job = self.submit("cpu_demo.sh", *self.RUN)
+        job = self.submit("cpu_demo.sh", *MOVING)
         self.until(lambda: self.step_reached(8), "no checkpoint")
         node = self.cluster.run("scontrol", "show", "hostnames", self.cluster.field(job, "NodeList")).split()[-1]
         self.cluster.fail(node)
         self.cluster.recover(node)
-        whole = self.uninterrupted(*self.RUN, ranks=4)
+        whole = self.uninterrupted(*MOVING, ranks=4)
         self.finish(job, "COMPLETED", seconds=150)
         self.assertEqual(self.cluster.field(job, "Restarts"), "1")
         self.assertRegex(self.output(), "continuing from .*/checkpoints/step-")
@@ -231,6 +258,16 @@ class Requeue(OnCluster):
         self.assertIn("no checkpoint was made in 1 starts (step 0): the job is not requeued", self.output())
         self.assertIn("first cause", self.output())
         self.assertEqual(self.cluster.field(job, "Restarts"), "0")
+
+
+class RequeueOfThree(Components):
+    def test_three_components_stop_requeue_and_go_on_together(self):
+        job = self.submit_three(*MOVING, replaced=[("--time=24:00:00", "--time=1")], SETRL_LEAD="52")
+        self.hold_until_told()
+        whole = self.uninterrupted(*MOVING, "--topology.learner=4", "--topology.rollout=2", "--topology.verifier=1", ranks=7)
+        self.finish(job, "COMPLETED", seconds=170)
+        self.saved_and_went_on()
+        self.same_run(whole)
 
 
 class Ends(OnCluster):
