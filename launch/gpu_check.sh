@@ -35,9 +35,8 @@ lines=$build/gpu_check.jsonl failed=$build/gpu_check.failed peer_log=$build/gpu_
 : > "$lines"
 : > "$failed"
 
-# Runs a program and prints its line of JSON, which is also kept; where it fails, says so, and the rest goes on.
+# Runs a program and prints its line of JSON, which is also kept, in `line` too; where it fails, says so, and the rest goes on.
 measured() { # command...
-  local line
   if line=$("$@" | grep '^{' | tail -n 1); then
     printf '%s\n' "$line" | tee -a "$lines"
   else
@@ -55,28 +54,24 @@ if [[ -n ${SETRL_PYTHON:-} ]]; then offer_python "$SETRL_PYTHON"; fi
 offer_python env "PYTHONPATH=$root/.venv/libtorch" "$root/.venv/bin/python"
 offer_python python3
 
-peer_line() { # line of setrl, options of gpu_peers.py...
-  local line
-  line=$("${peer_python[@]}" tools/gpu_peers.py "${@:2}" <<< "$1" 2> "$peer_log") && tee -a "$lines" <<< "$line"
+peer_line() { # options of gpu_peers.py...
+  local theirs
+  theirs=$("${peer_python[@]}" tools/gpu_peers.py "$@" <<< "$line" 2> "$peer_log") && tee -a "$lines" <<< "$theirs"
 }
 
-# A peer at the work of a line; where its memory does not suffice to learn, with blocks recomputed.
-peer() { # line of setrl
+# A peer at the work of the last line; where its memory does not suffice to learn, with blocks recomputed.
+peer() {
   if ((${#peer_python[@]} == 0)); then
     echo "no peer: there is no Python with torch; name one with SETRL_PYTHON"
-  elif ! peer_line "$1" && ! { grep -q 'memory does not suffice' "$peer_log" && peer_line "$1" --checkpointing; }; then
+  elif ! peer_line && ! { grep -q 'memory does not suffice' "$peer_log" && peer_line --checkpointing; }; then
     echo "no peer: $(tail -n 1 "$peer_log")"
   fi
 }
 
 decode() { # batch group
-  local line
-  if line=$(measured "$setrl" bench rollout "${decode_model[@]}" --model.dtype=bfloat16 --bench.device=$device --bench.batch="$1" \
-    --bench.group="$2" --bench.prompt=256 --bench.new=256); then
-    printf '%s\n' "$line"
-    peer "$line"
-  else
-    printf '%s\n' "$line"
+  if measured "$setrl" bench rollout "${decode_model[@]}" --model.dtype=bfloat16 --bench.device=$device --bench.batch="$1" \
+    --bench.group="$2" --bench.prompt=256 --bench.new=256; then
+    peer
   fi
 }
 
@@ -102,12 +97,10 @@ learn() { # ranks options...
 # Prompts of a rank, group, prompt and new tokens: on the device and with the optimizer's state in host memory; a peer on
 # one GPU.
 learning() { # ranks prompts group prompt new
-  local line work=(--bench.prompts=$(($2 * $1)) --bench.group="$3" --bench.prompt="$4" --bench.new="$5")
-  if line=$(learn "$1" "${work[@]}"); then
-    printf '%s\n' "$line"
-    if (($1 == 1)); then peer "$line"; fi
+  local work=(--bench.prompts=$(($2 * $1)) --bench.group="$3" --bench.prompt="$4" --bench.new="$5")
+  if learn "$1" "${work[@]}"; then
+    if (($1 == 1)); then peer; fi
   else
-    printf '%s\n' "$line"
     learn "$1" "${work[@]}" --learn.activation_checkpointing=selective || true
   fi
   learn "$1" "${work[@]}" --learn.offload_optimizer=yes || true

@@ -2,19 +2,29 @@
 
 namespace setrl::commands {
 
+namespace {
+
+// What the two have in common, by the same names.
+template <typename From, typename To>
+void copy_sizes(const From& from, To& to) {
+  to.vocabulary = from.vocabulary;
+  to.hidden = from.hidden;
+  to.inner = from.inner;
+  to.layers = from.layers;
+  to.heads = from.heads;
+  to.kv_heads = from.kv_heads;
+  to.head_size = from.head_size;
+  to.tied_embeddings = from.tied_embeddings;
+  to.qkv_bias = from.qkv_bias;
+  to.qk_norm = from.qk_norm;
+}
+
+}  // namespace
+
 topology::ModelShape shape_of(const model::ModelSpec& spec, const std::string& name) {
   topology::ModelShape shape;
   shape.name = name;
-  shape.vocabulary = spec.vocabulary;
-  shape.hidden = spec.hidden;
-  shape.inner = spec.inner;
-  shape.layers = spec.layers;
-  shape.heads = spec.heads;
-  shape.kv_heads = spec.kv_heads;
-  shape.head_size = spec.head_size;
-  shape.tied_embeddings = spec.tied_embeddings;
-  shape.qkv_bias = spec.qkv_bias;
-  shape.qk_norm = spec.qk_norm;
+  copy_sizes(spec, shape);
   return shape;
 }
 
@@ -22,19 +32,10 @@ model::ModelSpec spec_of(const topology::ModelShape& shape) {
   model::ModelSpec spec;
   spec.family = shape.qk_norm ? model::Family::qwen3 : shape.qkv_bias ? model::Family::qwen2 : model::Family::llama;
   const bool llama = spec.family == model::Family::llama;
-  spec.vocabulary = shape.vocabulary;
-  spec.hidden = shape.hidden;
-  spec.inner = shape.inner;
-  spec.layers = shape.layers;
-  spec.heads = shape.heads;
-  spec.kv_heads = shape.kv_heads;
-  spec.head_size = shape.head_size;
+  copy_sizes(shape, spec);
   spec.max_positions = 131072;
   spec.rope_theta = llama ? 500000 : 1000000;
   spec.norm_epsilon = llama ? 1e-5 : 1e-6;
-  spec.tied_embeddings = shape.tied_embeddings;
-  spec.qkv_bias = shape.qkv_bias;
-  spec.qk_norm = shape.qk_norm;
   return spec;
 }
 

@@ -127,6 +127,9 @@ constexpr double kAnyHigh = std::numeric_limits<double>::max();
 template <typename T>
 constexpr T kMax = std::numeric_limits<T>::max();
 
+// As topology/shape.cpp has them.
+const std::string kShapes = "smollm2-135m, qwen2.5-1.5b, llama3-8b, qwen3-8b, llama3-70b, qwen2.5-72b";
+
 void run_options(Table& t) {
   using S = RunSection;
   const auto at = &RunConfig::run;
@@ -413,8 +416,8 @@ void other_options(Table& t) {
 
   using Bench = BenchSection;
   t.text("bench.shape", &RunConfig::bench, &Bench::shape,
-         "rollout, learn, sync: random weights of a built-in shape instead of model.path: smollm2-135m, qwen2.5-1.5b, "
-         "llama3-8b, qwen3-8b, llama3-70b, qwen2.5-72b; none: model.path.",
+         "rollout, learn, sync: random weights of a built-in shape instead of model.path: " + kShapes +
+             "; none: model.path.",
          Effect::request);
   t.integer("bench.batch", &RunConfig::bench, &Bench::batch, 1, 4096, "sequences", "rollout: completions in all.",
             Effect::request);
@@ -491,9 +494,7 @@ void plan_options(Table& t) {
       "setting.",
       request);
   t.text("plan.model", at, &S::model,
-         "Shape of the model: auto: that of model.path; or smollm2-135m, qwen2.5-1.5b, llama3-8b, qwen3-8b, "
-         "llama3-70b, qwen2.5-72b. No weights are needed.",
-         request);
+         "Shape of the model: auto: that of model.path; or " + kShapes + ". No weights are needed.", request);
   t.integer("plan.ranks", at, &S::ranks, 0, 1 << 20, "ranks",
             "Ranks of the job; 0: topology.* added up where all three are given, else every rank of plan.nodes.",
             request);

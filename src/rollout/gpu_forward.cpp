@@ -22,7 +22,6 @@ GpuForward::GpuForward(Runtime& runtime, const GpuWeights& weights, bool bf16, s
       weights_(weights),
       spec_(weights.local()),
       sums_(runtime, weights.shard().comm),
-      alone_(weights.shard().comm == nullptr),
       bf16_(bf16),
       plan_(spec_.heads / spec_.kv_heads) {
   rows_ = padded_count(rows);
@@ -46,7 +45,7 @@ void GpuForward::make_buffers() {
   b.last_residual = at::empty({logit_rows_, spec_.hidden}, plain);
   b.last_attended = at::empty({logit_rows_, q}, stored);
   b.logits = at::empty({logit_rows_, vocabulary}, plain);
-  if (!alone_) {
+  if (!sums_.alone()) {
     b.local_logits = at::empty({logit_rows_, spec_.vocabulary}, plain);
     b.gathered = at::empty({ranks * logit_rows_, spec_.vocabulary}, plain);
   }
@@ -133,7 +132,7 @@ void GpuForward::run(const Batch& batch, GpuKvCache& cache, std::vector<Drawn>& 
 
 void GpuForward::launch(const PassShape& shape, const GpuKvCache& cache) {
   // Prompts are long and of any shape: nothing is won by recording them.
-  const bool decodes = shape.every_row && shape.draws == shape.rows && alone_;
+  const bool decodes = shape.every_row && shape.draws == shape.rows && sums_.alone();
   if (!decodes) return enqueue(shape, cache.view());
   Recorded& recorded = recorded_[shape];
   if (++recorded.passes == 2) {
@@ -225,7 +224,7 @@ void GpuForward::finish_layer(std::int64_t index, std::int64_t rows, const at::T
 void GpuForward::make_logits(std::int64_t rows) {
   const Buffers& b = buffers_;
   const at::Tensor normed = b.normed.narrow(0, 0, rows);
-  if (alone_) return runtime_.product(normed, weights_.head(), b.logits.narrow(0, 0, rows));
+  if (sums_.alone()) return runtime_.product(normed, weights_.head(), b.logits.narrow(0, 0, rows));
   const std::int64_t ranks = weights_.shard().ranks;
   const at::Tensor local = b.local_logits.narrow(0, 0, rows);
   runtime_.product(normed, weights_.head(), local);

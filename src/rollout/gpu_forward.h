@@ -67,7 +67,6 @@ class GpuForward {
   const GpuWeights& weights_;
   const model::ModelSpec& spec_;  // this rank's part
   RankSums sums_;
-  const bool alone_;  // no tensor parallelism
   const bool bf16_;
   PassPlan plan_;
   std::int64_t rows_ = 0, logit_rows_ = 0, partials_ = 0, draws_ = 0;  // what the buffers hold

@@ -1,6 +1,6 @@
-// What the ranks of a tensor-parallel engine on GPUs make together, put among the launches of a pass: the host goes on at
-// once, and asks at the end of the pass how it went. The columns of a projection are cut into parts, so that one part
-// is summed over the ranks while the product of the next one runs; every weight is still read once.
+// What the ranks of a tensor-parallel engine on GPUs make together, put among the launches of a pass: the host goes on
+// at once, and asks at the end of the pass how it went. The columns of a projection are cut into parts, so that one
+// part is summed over the ranks while the product of the next one runs; every weight is still read once.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -20,6 +20,7 @@ class RankSums {
   RankSums(Runtime& runtime, comm::Communicator* comm) : runtime_(runtime), comm_(comm) {}
   ~RankSums();
 
+  bool alone() const { return comm_ == nullptr; }
   // values [rows, columns] float32, in place.
   void add(const at::Tensor& values);
   // out [parts, rows, E / parts] = the sum over the ranks of a [rows, K] * b [E, K]^T; out: rows * E floats.
@@ -32,12 +33,11 @@ class RankSums {
  private:
   std::int64_t parts(std::int64_t rows, std::int64_t columns) const;
   void start_sum(const at::Tensor& values);
-  void wait_on_device();  // for what was started since the last call
 
   Runtime& runtime_;
   comm::Communicator* const comm_;
-  std::vector<std::unique_ptr<comm::Request>> requests_;  // of this pass
-  std::size_t awaited_ = 0;                               // of them, by the device
+  // Of this pass. They are served in this order: whoever has waited for the last has waited for all.
+  std::vector<std::unique_ptr<comm::Request>> requests_;
 };
 
 }  // namespace setrl::rollout::gpu

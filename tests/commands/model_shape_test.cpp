@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "commands/bench_weights.h"
+#include "config/option_table.h"
 
 namespace setrl::commands {
 namespace {
@@ -17,6 +18,18 @@ TEST(ModelShape, EveryBuiltInShapeIsAModelOfThatSize) {
     EXPECT_EQ(back.parameters(), shape.parameters()) << shape.name;
     EXPECT_EQ(back.kv_elements(), shape.kv_elements()) << shape.name;
   }
+}
+
+TEST(ModelShape, TheOptionsNameThemAll) {
+  int options = 0;
+  for (const auto& option : config::option_table()) {
+    if (option.key != "bench.shape" && option.key != "plan.model") continue;
+    ++options;
+    for (const auto& shape : topology::known_shapes()) {
+      EXPECT_NE(option.help.find(shape.name), std::string::npos) << option.key << " and " << shape.name;
+    }
+  }
+  EXPECT_EQ(options, 2);
 }
 
 TEST(BenchWeights, AShapeNeedsNoModelFile) {

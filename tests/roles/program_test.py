@@ -47,12 +47,14 @@ class Program(unittest.TestCase):
 
     def command(self, command, *options, ranks=1):
         launcher = ["mpirun", "--quiet", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
-        config = ["--config", os.path.join(SOURCE, "configs/demo_tiny.cfg")] if command in ("train", "sft", "eval", "ask") else []
-        if config and not any("random_hidden" in option for option in options):
-            config += self.SHAPE
-        # Teams of threads that wait for each other do badly beside other tests.
-        if config and not any("run.threads" in option for option in options):
-            config.append("--run.threads=1")
+        config = []
+        if command in ("train", "sft", "eval", "ask"):
+            config += ["--config", os.path.join(SOURCE, "configs/demo_tiny.cfg")]
+            if not any("random_hidden" in option for option in options):
+                config += self.SHAPE
+            # Teams of threads that wait for each other do badly beside other tests.
+            if not any("run.threads" in option for option in options):
+                config.append("--run.threads=1")
         return launcher + [SETRL, command, *config, *options]
 
     def start(self, *arguments, **keywords):

@@ -102,8 +102,8 @@ class Replicas(Program):
 
 
 class Faults(AsyncProgram):
-    SHAPE = WIDE
     """Asynchronous training with replicas, and the end of runs whose followers fail."""
+    SHAPE = WIDE
     SPLIT, RANKS = split(1, 4, 2)
     FOLLOWER = 2  # of the first replica
 
